@@ -9,7 +9,7 @@ BIN := .venv/bin
 # -I keeps the working directory off the path, where daemon/ would pass for a package.
 PYTHON := $(BIN)/python -I
 PYTEST := $(PYTHON) -m pytest
-C_SOURCES = $(wildcard probes/*.c probes/include/*.h)
+C_SOURCES = $(shell find probes tests -name '*.[ch]')
 
 .PHONY: help
 help: ## Show this list
