@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every error this package raises on purpose.
 
-    FiredampError
-    ├── ConfigError       the operator must fix a file or the host; the daemon refuses to start
-    ├── PolicyError       a policy set is wrong; it is refused whole and the old set stays
-    ├── DecodeError       one record is malformed; it is counted and dropped
-    ├── SourceError       a source of events cannot start; the next best hook is tried
-    └── ActionError       a response failed; recorded, and the next action still runs
-        └── Refused       a guard said no; recorded with its reason, never retried
+FiredampError
+├── ConfigError       the operator must fix a file or the host; the daemon refuses to start
+├── PolicyError       a policy set is wrong; it is refused whole and the old set stays
+├── DecodeError       one record is malformed; it is counted and dropped
+├── SourceError       a source of events cannot start; the next best hook is tried
+└── ActionError       a response failed; recorded, and the next action still runs
+    └── Refused       a guard said no; recorded with its reason, never retried
 """
 
 

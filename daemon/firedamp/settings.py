@@ -52,8 +52,11 @@ class Policies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedPlace:
-    """A kind of place where trojans settle. Paths may hold shell wildcards and `~` for every
-    account's home directory; a path that ends in / is a directory whose entries are watched."""
+    """A kind of place where trojans settle.
+
+    Paths may hold shell wildcards and `~` for every account's home directory; a path that
+    ends in / is a directory whose entries are watched.
+    """
 
     __pydantic_config__: ClassVar[Strict] = _STRICT
     place: str

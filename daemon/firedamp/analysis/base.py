@@ -18,8 +18,6 @@ from typing import ClassVar, Protocol
 from firedamp.context.process import Observed
 from firedamp.events.model import Event
 
-
-
 FieldValue = str | int | float | bool | None | tuple[str, ...]
 """What a policy can compare. None: the event has no such field. A tuple matches where any
 of its members does."""

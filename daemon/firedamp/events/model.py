@@ -229,8 +229,10 @@ class RecordsLost(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiningProtocolSpoken(Event):
-    """A message of a protocol that only miners, pools and their proxies speak; or, with
-    `protocol` "json-rpc", a JSON-RPC message that is none of them."""
+    """A message of a protocol that only miners, pools and their proxies speak.
+
+    With `protocol` "json-rpc" it is a JSON-RPC message that is none of them.
+    """
 
     cookie: int
     direction: Direction
