@@ -84,7 +84,7 @@ class Sources:
     cpu_hz: Annotated[int, Ge(1), Le(999)] = 49
     cpu_window_s: Annotated[int, Ge(2), Le(3600)] = 60
     """Length of the window over which CPU use must last to be reported."""
-    cpu_cores: Annotated[float, Gt(0)] = 0.8
+    cpu_cores: Annotated[float, Gt(0), Le(4096)] = 0.8
     """Cores that a process must keep busy over the window to be reported."""
     collect_ms: Annotated[int, Ge(10), Le(1000)] = 100
     """How long a record that needs no immediate look may lie in its ring."""
@@ -95,8 +95,8 @@ class Breaker:
     """More kills than this in the window, and the daemon falls back to observe."""
 
     __pydantic_config__: ClassVar[Strict] = _STRICT
-    max_kills: Annotated[int, Ge(1)] = 20
-    window_s: Annotated[int, Ge(1)] = 300
+    max_kills: Annotated[int, Ge(1), Le(100_000)] = 20
+    window_s: Annotated[int, Ge(1), Le(86_400)] = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +105,12 @@ class Response:
 
     __pydantic_config__: ClassVar[Strict] = _STRICT
     breaker: Breaker = field(default_factory=Breaker)
-    block_s: Annotated[int, Ge(1)] = 86_400
+    block_s: Annotated[int, Ge(1), Le(31_536_000)] = 86_400
     """How long an address stays blocked."""
     on_stop: Literal["keep", "remove"] = "keep"
     """Whether blocks stay in nftables when the service stops."""
     kill_deadline_s: Annotated[float, Gt(0), Le(60)] = 2.0
-    vault_max_mb: Annotated[int, Ge(1)] = 1024
+    vault_max_mb: Annotated[int, Ge(1), Le(1_048_576)] = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,17 @@ class Alerts:
     """auto: the journal where one runs, else JSON lines on standard output."""
     file: str = ""
     """A JSON-lines file besides. Empty: alerts.jsonl in the state directory."""
-    max_file_mb: Annotated[int, Ge(1)] = 64
+    max_file_mb: Annotated[int, Ge(1), Le(65_536)] = 64
+    """Size at which the file is set aside as FILE.1; what was there before is dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """The socket through which the command line talks to the daemon."""
+
+    __pydantic_config__: ClassVar[Strict] = _STRICT
+    group: str = ""
+    """A group whose members may look (status, doctor); only root may act. Empty: only root."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,5 +161,6 @@ class Settings:
     response: Response = field(default_factory=Response)
     allow: Allow = field(default_factory=Allow)
     alerts: Alerts = field(default_factory=Alerts)
+    control: Control = field(default_factory=Control)
     state_directory: str = "/var/lib/firedamp"
     runtime_directory: str = "/run/firedamp"
