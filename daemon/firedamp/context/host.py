@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All that is remembered about the host: processes, sockets, names, cgroups and accounts."""
 
+from firedamp.context.indicators import Indicators
 from firedamp.context.names import Names
 from firedamp.context.process import Observed, Process
 from firedamp.context.process_tree import ProcessTree
@@ -17,7 +18,8 @@ from firedamp.events.model import (
 class HostContext:
     """The memory that analysers and policies read; `observe` is its only way to change."""
 
-    def __init__(self) -> None:
+    def __init__(self, indicators: Indicators | None = None) -> None:
+        self.indicators = indicators or Indicators()
         self.tree = ProcessTree()
         self.sockets = Sockets()
         self.names = Names()
