@@ -23,7 +23,7 @@ int on_cpu_sample(struct bpf_perf_event_data *ctx)
 	u64 one = 1, *count;
 
 	if (bpf_get_current_pid_tgid() == 0)
-		return 0;	// idle
+		return 0; // idle
 	leader = leader_of((struct task_struct *)bpf_get_current_task());
 	key.started_ticks = ticks_of(leader);
 	key.pid = pid_of(leader);

@@ -8,7 +8,7 @@
 
 struct denied_key {
 	u8 address[16];
-	u16 port;		// host byte order; 0: every port
+	u16 port; // host byte order; 0: every port
 	u16 pad;
 };
 

@@ -46,7 +46,7 @@ static __always_inline int tell_dirty(struct inode *inode)
 // void (struct inode *inode, int flags)
 int on_inode_dirty(struct bpf_raw_tracepoint_args *ctx)
 {
-	if (!(ctx->args[1] & 7))	// I_DIRTY_SYNC | I_DIRTY_DATASYNC | I_DIRTY_PAGES
+	if (!(ctx->args[1] & 7)) // I_DIRTY_SYNC | I_DIRTY_DATASYNC | I_DIRTY_PAGES
 		return 0;
 	return tell_dirty((struct inode *)ctx->args[0]);
 }

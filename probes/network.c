@@ -20,7 +20,7 @@ struct owner {
 	u64 started_ticks;
 	u64 cgroup_id;
 	u32 pid;
-	u8 looked_at[2];	// by direction
+	u8 looked_at[2]; // by direction
 	u8 copied[2];
 	u8 is_interesting;
 	u8 pad[7];
@@ -57,7 +57,7 @@ static __always_inline void map_ipv4(u8 *address, u32 ipv4)
 
 static __always_inline void map_ipv6(u8 *address, u32 a, u32 b, u32 c, u32 d)
 {
-	u32 words[4] = { a, b, c, d };
+	u32 words[4] = {a, b, c, d};
 
 	__builtin_memcpy(address, words, 16);
 }
@@ -150,7 +150,7 @@ int on_sock_state(struct bpf_raw_tracepoint_args *ctx)
 	u32 ipv4 = 0;
 	u64 flags;
 
-	if (ctx->args[2] != 2)	// TCP_SYN_SENT
+	if (ctx->args[2] != 2) // TCP_SYN_SENT
 		return 0;
 	READ(family, sk->__sk_common.skc_family);
 	if (family != AF_INET && family != AF_INET6)
@@ -182,8 +182,8 @@ int on_sock_state(struct bpf_raw_tracepoint_args *ctx)
 }
 
 struct segment {
-	u32 data_at;	// offset of the payload in the packet
-	u32 length;	// of the payload
+	u32 data_at; // offset of the payload in the packet
+	u32 length;  // of the payload
 	u32 sequence;
 	u16 remote_port;
 	u8 protocol;
@@ -205,7 +205,7 @@ static __always_inline int find_payload(struct __sk_buff *skb, u32 direction, st
 		bpf_skb_load_bytes(skb, direction == WIRE_OUT ? 16 : 12, &ipv4, 4);
 		map_ipv4(out->address, ipv4);
 	} else {
-		at = 40;	// extension headers are not walked: TCP and UDP carry none as a rule
+		at = 40; // extension headers are not walked: TCP and UDP carry none as a rule
 		bpf_skb_load_bytes(skb, 6, &protocol, 1);
 		bpf_skb_load_bytes(skb, direction == WIRE_OUT ? 24 : 8, out->address, 16);
 	}
@@ -252,7 +252,7 @@ static __always_inline int looks_interesting(struct __sk_buff *skb, struct segme
 		if (head[i] != ' ' && head[i] != '\t' && head[i] != '\r' && head[i] != '\n')
 			return 0;
 	}
-	return 1;	// nothing but white space yet
+	return 1; // nothing but white space yet
 }
 
 static __always_inline u32 fill_payload(struct payload_buffer *buffer, struct __sk_buff *skb,

@@ -28,9 +28,9 @@ struct exec_buffer {
 BPF_PERCPU_ARRAY(exec_buffers, struct exec_buffer, 1);
 
 struct walk {
-	u32 used;	// bytes of text, which ends at WIRE_PATH_LEN
+	u32 used; // bytes of text, which ends at WIRE_PATH_LEN
 	u32 is_cut;
-	u32 is_hidden;	// a component's name begins with a dot
+	u32 is_hidden; // a component's name begins with a dot
 };
 
 // Write a path's text backwards from WIRE_PATH_LEN, from the last name to the root of its mount
@@ -42,7 +42,7 @@ struct walk {
 // 3^32 ways through them.
 static __always_inline struct walk walk_path(struct path_buffer *buffer, struct path *path)
 {
-	struct walk walk = { .is_cut = 1 };
+	struct walk walk = {.is_cut = 1};
 	struct dentry *dentry = NULL;
 	struct vfsmount *vfsmount = NULL;
 	struct mount *mount;
@@ -147,8 +147,8 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	record = &buffer->fixed;
 	leader = leader_of(task);
-	READ(parent, task->real_parent);	// the thread that forked, so go on
-	parent = leader_of(parent);		// to the process it belongs to
+	READ(parent, task->real_parent); // the thread that forked, so go on
+	parent = leader_of(parent);	 // to the process it belongs to
 	READ(file, bprm->file);
 	READ(inode, file->f_inode);
 	READ(sb, inode->i_sb);
@@ -178,13 +178,14 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	READ(record->net_ns, net->ns.inum);
 	READ(pid, leader->thread_pid);
 	record->pid_ns = 0;
-	if (pid) {	// its own namespace is that of its deepest number
+	if (pid) { // its own namespace is that of its deepest number
 		struct upid upid = {};
 		u32 level = 0;
 
 		READ(level, pid->level);
-		bpf_probe_read_kernel(&upid, sizeof(upid), (char *)pid + OFFSET_pid_numbers
-				      + (level & 31) * sizeof(upid));
+		bpf_probe_read_kernel(&upid, sizeof(upid),
+				      (char *)pid + OFFSET_pid_numbers +
+					      (level & 31) * sizeof(upid));
 		READ(record->pid_ns, upid.ns->ns.inum);
 	}
 	bpf_get_current_comm(record->comm, sizeof(record->comm));
@@ -198,8 +199,8 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	// What runs from memory, from a place where anybody may write, or from a hidden one may
 	// have to be stopped before it gets far.
 	urgent = walk.is_hidden || record->link_count == 0 || magic == TMPFS_MAGIC ||
-		 starts_with_tmp(&buffer->path, WIRE_PATH_LEN - walk.used) || record->comm[0] == '[' ||
-		 (record->comm[0] == 'k' && record->parent_pid != 2);
+		 starts_with_tmp(&buffer->path, WIRE_PATH_LEN - walk.used) ||
+		 record->comm[0] == '[' || (record->comm[0] == 'k' && record->parent_pid != 2);
 
 	READ(filename, bprm->filename);
 	len = bpf_probe_read_kernel_str(&buffer->tail[at & TAIL_MASK], WIRE_FILENAME_LEN, filename);
@@ -246,7 +247,7 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	READ(pid, child->pid);
 	READ(tgid, child->tgid);
 	if (pid != tgid)
-		return 0;	// a thread
+		return 0; // a thread
 	flags = ring_flags(WIRE_FORK, TASKS_A_WAKE, 0);
 	record = tasks.ringbuf_reserve(sizeof(*record));
 	if (!record) {

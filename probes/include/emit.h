@@ -25,8 +25,8 @@
 
 /* Sizes in pages. An exec is 250 to 700 bytes as a rule, so 4 MiB hold some 8,000 of them. */
 BPF_RINGBUF_OUTPUT(execs, 1024);
-BPF_RINGBUF_OUTPUT(tasks, 256);		/* forks, exits and renames: 10,000 and more */
-BPF_RINGBUF_OUTPUT(connects, 512);	/* 80 bytes each: 25,000 */
+BPF_RINGBUF_OUTPUT(tasks, 256);	   /* forks, exits and renames: 10,000 and more */
+BPF_RINGBUF_OUTPUT(connects, 512); /* 80 bytes each: 25,000 */
 BPF_RINGBUF_OUTPUT(payloads, 256);
 BPF_RINGBUF_OUTPUT(dns, 128);
 BPF_RINGBUF_OUTPUT(files, 32);
@@ -60,7 +60,7 @@ static __always_inline u64 ticks_of(struct task_struct *leader)
 	u64 started_ns = 0;
 
 	READ(started_ns, leader->start_boottime);
-	return started_ns / 10000000;	/* USER_HZ is 100 on every architecture we support */
+	return started_ns / 10000000; /* USER_HZ is 100 on every architecture we support */
 }
 
 /* The process's number in the daemon's PID namespace; 0 where it has none there. */
@@ -73,8 +73,8 @@ static __always_inline u32 pid_of(struct task_struct *leader)
 
 	READ(pid, leader->thread_pid);
 	for (int level = 1; level < 8; level++) {
-		if (bpf_probe_read_kernel(&upid, sizeof(upid), (char *)pid
-				+ OFFSET_pid_numbers + level * sizeof(upid)))
+		if (bpf_probe_read_kernel(&upid, sizeof(upid),
+					  (char *)pid + OFFSET_pid_numbers + level * sizeof(upid)))
 			return 0;
 		inum = 0;
 		READ(inum, upid.ns->ns.inum);

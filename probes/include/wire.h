@@ -46,11 +46,11 @@ enum wire_kind {
 #define WIRE_IN 1
 
 struct wire_header {
-	__u64 at_ns;		/* boot-time clock: suspend does not skew windows */
-	__u64 started_ticks;	/* start of the process, 1/100 s since boot; with pid, its name */
-	__u32 pid;		/* thread group id in the daemon's PID namespace; 0: outside of it */
-	__u16 kind;		/* enum wire_kind */
-	__u16 size;		/* of the whole record, header and tail included */
+	__u64 at_ns;	     /* boot-time clock: suspend does not skew windows */
+	__u64 started_ticks; /* start of the process, 1/100 s since boot; with pid, its name */
+	__u32 pid;	     /* thread group id in the daemon's PID namespace; 0: outside of it */
+	__u16 kind;	     /* enum wire_kind */
+	__u16 size;	     /* of the whole record, header and tail included */
 };
 
 struct wire_exec {
@@ -59,26 +59,26 @@ struct wire_exec {
 	__u64 inode;
 	__u64 cgroup_id;
 	__u32 parent_pid;
-	__u32 device;		/* kernel encoding: major << 20 | minor */
-	__u32 link_count;	/* 0: the image has no name in any directory */
+	__u32 device;	  /* kernel encoding: major << 20 | minor */
+	__u32 link_count; /* 0: the image has no name in any directory */
 	__u32 mode;
 	__u32 image_uid;
 	__u32 uid;
 	__u32 gid;
 	__u32 loginuid;
-	__u32 mount_ns;		/* namespaces by inode number */
+	__u32 mount_ns; /* namespaces by inode number */
 	__u32 pid_ns;
 	__u32 net_ns;
-	__u32 flags;		/* WIRE_EXEC_… */
-	__u16 image_len;	/* the tail: image, filename, cwd, argv */
+	__u32 flags;	 /* WIRE_EXEC_… */
+	__u16 image_len; /* the tail: image, filename, cwd, argv */
 	__u16 filename_len;
 	__u16 cwd_len;
-	__u16 argv_len;		/* arguments, each ended by a NUL */
+	__u16 argv_len; /* arguments, each ended by a NUL */
 	char comm[WIRE_COMM_LEN];
 };
 
 struct wire_fork {
-	struct wire_header header;	/* of the child */
+	struct wire_header header; /* of the child */
 	__u64 parent_started_ticks;
 	__u64 cgroup_id;
 	__u32 parent_pid;
@@ -88,8 +88,8 @@ struct wire_fork {
 
 struct wire_exit {
 	struct wire_header header;
-	__u64 cpu_ns;		/* of all threads, over the whole life */
-	__u32 exit_code;	/* as wait(2) gives it */
+	__u64 cpu_ns;	 /* of all threads, over the whole life */
+	__u32 exit_code; /* as wait(2) gives it */
 	__u32 pad;
 };
 
@@ -103,30 +103,30 @@ struct wire_connect {
 	struct wire_header header;
 	__u64 cookie;
 	__u64 cgroup_id;
-	__u8 address[16];	/* remote; IPv4 as ::ffff:a.b.c.d */
+	__u8 address[16]; /* remote; IPv4 as ::ffff:a.b.c.d */
 	__u32 uid;
-	__u16 port;		/* remote, host byte order */
-	__u8 protocol;		/* IPPROTO_… */
-	__u8 flags;		/* WIRE_CONNECT_… */
+	__u16 port;    /* remote, host byte order */
+	__u8 protocol; /* IPPROTO_… */
+	__u8 flags;    /* WIRE_CONNECT_… */
 };
 
-struct wire_payload {		/* WIRE_PAYLOAD and WIRE_DNS */
+struct wire_payload { /* WIRE_PAYLOAD and WIRE_DNS */
 	struct wire_header header;
 	__u64 cookie;
-	__u8 address[16];	/* of the remote end, whichever way the segment goes */
-	__u32 sequence;		/* TCP sequence number of the first byte; 0 for UDP */
-	__u32 length;		/* that the segment carried */
-	__u16 port;		/* of the remote end, host byte order */
-	__u16 data_len;		/* the tail: data */
-	__u8 protocol;		/* IPPROTO_… */
-	__u8 direction;		/* WIRE_OUT, WIRE_IN */
+	__u8 address[16]; /* of the remote end, whichever way the segment goes */
+	__u32 sequence;	  /* TCP sequence number of the first byte; 0 for UDP */
+	__u32 length;	  /* that the segment carried */
+	__u16 port;	  /* of the remote end, host byte order */
+	__u16 data_len;	  /* the tail: data */
+	__u8 protocol;	  /* IPPROTO_… */
+	__u8 direction;	  /* WIRE_OUT, WIRE_IN */
 	__u16 pad;
 };
 
 struct wire_file {
 	struct wire_header header;
 	__u64 inode;
-	__u32 device;		/* kernel encoding */
+	__u32 device; /* kernel encoding */
 	__u32 uid;
 };
 

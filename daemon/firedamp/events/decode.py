@@ -4,6 +4,7 @@
 import ctypes
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from os import fsdecode
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from firedamp.errors import DecodeError
 from firedamp.events import wire
 from firedamp.events.model import (
     ConnectionOpened,
+    Direction,
     DnsMessageSeen,
     Event,
     PayloadSeen,
@@ -47,14 +49,14 @@ def _struct(mirror: type[ctypes.Structure]) -> struct.Struct:
     return compiled
 
 
-_HEADER = _struct(wire.Header)
-_EXEC = _struct(wire.Exec)
-_FORK = _struct(wire.Fork)
-_EXIT = _struct(wire.Exit)
-_RENAME = _struct(wire.Rename)
-_CONNECT = _struct(wire.Connect)
-_PAYLOAD = _struct(wire.Payload)
-_FILE = _struct(wire.File)
+HEADER_FORMAT = _struct(wire.Header)
+EXEC_FORMAT = _struct(wire.Exec)
+FORK_FORMAT = _struct(wire.Fork)
+EXIT_FORMAT = _struct(wire.Exit)
+RENAME_FORMAT = _struct(wire.Rename)
+CONNECT_FORMAT = _struct(wire.Connect)
+PAYLOAD_FORMAT = _struct(wire.Payload)
+FILE_FORMAT = _struct(wire.File)
 
 
 class InodeDirtied(NamedTuple):
@@ -78,7 +80,7 @@ def decode(record: bytes | memoryview) -> Decoded:
         DecodeError: the record is shorter than it says, or of a kind we do not know.
     """
     try:
-        _, _, _, kind, size = _HEADER.unpack_from(record)
+        _, _, _, kind, size = HEADER_FORMAT.unpack_from(record)
         if size != len(record):
             raise DecodeError(f"record says {size} bytes, got {len(record)}")
         return _DECODERS[kind](record)
@@ -88,13 +90,14 @@ def decode(record: bytes | memoryview) -> Decoded:
         raise DecodeError(f"unknown record kind {kind}") from None
 
 
+@lru_cache(maxsize=4096)
 def address_text(address: bytes) -> str:
     """The shortest text of a 16-byte address; v4-mapped IPv6 as IPv4.
 
     By hand rather than by `ipaddress`, which costs ten times as much and megabytes.
     """
     if address.startswith(_MAPPED_IPV4):
-        return "%d.%d.%d.%d" % tuple(address[12:])
+        return ".".join([str(byte) for byte in address[12:]])
     groups = struct.unpack(">8H", address)
     best_at, best_len, at = 0, 1, 0  # RFC 5952: the first longest run of two zeroes or more
     while at < 8:
@@ -114,31 +117,42 @@ def _text(field: bytes) -> str:
     return fsdecode(field.split(b"\0", 1)[0])
 
 
+@lru_cache(maxsize=1024)  # servers run the same few command lines over and over
+def _exec_texts(
+    tail: bytes, image_len: int, filename_len: int, cwd_len: int, argv_len: int
+) -> tuple[str, str, str, tuple[str, ...]]:
+    cwd_at = image_len + filename_len
+    argv_at = cwd_at + cwd_len
+    if argv_at + argv_len != len(tail):
+        raise DecodeError("the parts of an exec record's tail do not add up")
+    argv = tail[argv_at:].removesuffix(b"\0")
+    return (
+        fsdecode(tail[:image_len]) or "/",
+        fsdecode(tail[image_len:cwd_at]),
+        fsdecode(tail[cwd_at:argv_at]) or "/",
+        tuple(fsdecode(argv).split("\0")) if argv_len else (),
+    )
+
+
 def _exec(record: bytes | memoryview) -> ProcessExecuted:
     (
         at_ns, ticks, pid, _, _,
         parent_ticks, inode, cgroup_id, parent_pid, device, link_count, mode, image_uid,
         uid, gid, loginuid, mount_ns, pid_ns, net_ns, flags,
         image_len, filename_len, cwd_len, argv_len, comm,
-    ) = _EXEC.unpack_from(record)  # fmt: skip
-    tail = bytes(record[_EXEC.size :])
-    filename_at = image_len
-    cwd_at = filename_at + filename_len
-    argv_at = cwd_at + cwd_len
-    if argv_at + argv_len != len(tail):
-        raise DecodeError("the parts of an exec record's tail do not add up")
-    argv = tail[argv_at:]
-    if argv.endswith(b"\0"):
-        argv = argv[:-1]
+    ) = EXEC_FORMAT.unpack_from(record)  # fmt: skip
+    image, filename, cwd, argv = _exec_texts(
+        bytes(record[EXEC_FORMAT.size :]), image_len, filename_len, cwd_len, argv_len
+    )
     return ProcessExecuted(
         at_ns=at_ns,
         process=ProcessKey(pid, ticks),
         parent=ProcessKey(parent_pid, parent_ticks),
-        image=fsdecode(tail[:filename_at]) or "/",
-        filename=fsdecode(tail[filename_at:cwd_at]),
-        argv=tuple(fsdecode(argv).split("\0")) if argv_len else (),
+        image=image,
+        filename=filename,
+        argv=argv,
         argv_cut=bool(flags & wire.EXEC_ARGV_CUT),
-        cwd=fsdecode(tail[cwd_at:argv_at]) or "/",
+        cwd=cwd,
         comm=_text(comm),
         uid=uid,
         gid=gid,
@@ -156,7 +170,9 @@ def _exec(record: bytes | memoryview) -> ProcessExecuted:
 
 
 def _fork(record: bytes | memoryview) -> ProcessForked:
-    at_ns, ticks, pid, _, _, parent_ticks, cgroup_id, parent_pid, uid, comm = _FORK.unpack(record)
+    at_ns, ticks, pid, _, _, parent_ticks, cgroup_id, parent_pid, uid, comm = FORK_FORMAT.unpack(
+        record
+    )
     return ProcessForked(
         at_ns=at_ns,
         process=ProcessKey(pid, ticks),
@@ -168,14 +184,14 @@ def _fork(record: bytes | memoryview) -> ProcessForked:
 
 
 def _exit(record: bytes | memoryview) -> ProcessExited:
-    at_ns, ticks, pid, _, _, cpu_ns, exit_code, _ = _EXIT.unpack(record)
+    at_ns, ticks, pid, _, _, cpu_ns, exit_code, _ = EXIT_FORMAT.unpack(record)
     return ProcessExited(
         at_ns=at_ns, process=ProcessKey(pid, ticks), cpu_ns=cpu_ns, exit_code=exit_code
     )
 
 
 def _rename(record: bytes | memoryview) -> ProcessRenamed:
-    at_ns, ticks, pid, _, _, old_comm, comm = _RENAME.unpack(record)
+    at_ns, ticks, pid, _, _, old_comm, comm = RENAME_FORMAT.unpack(record)
     return ProcessRenamed(
         at_ns=at_ns, process=ProcessKey(pid, ticks), comm=_text(comm), old_comm=_text(old_comm)
     )
@@ -184,7 +200,7 @@ def _rename(record: bytes | memoryview) -> ProcessRenamed:
 def _connect(record: bytes | memoryview) -> ConnectionOpened:
     (
         at_ns, ticks, pid, _, _, cookie, _, address, uid, port, protocol, flags,
-    ) = _CONNECT.unpack(record)  # fmt: skip
+    ) = CONNECT_FORMAT.unpack(record)  # fmt: skip
     return ConnectionOpened(
         at_ns=at_ns,
         process=ProcessKey(pid, ticks),
@@ -201,12 +217,12 @@ def _payload(record: bytes | memoryview) -> PayloadSeen | DnsMessageSeen:
     (
         at_ns, ticks, pid, kind, _, cookie, address, sequence, length, port, data_len,
         protocol, direction, _,
-    ) = _PAYLOAD.unpack_from(record)  # fmt: skip
-    data = bytes(record[_PAYLOAD.size :])
+    ) = PAYLOAD_FORMAT.unpack_from(record)  # fmt: skip
+    data = bytes(record[PAYLOAD_FORMAT.size :])
     if data_len != len(data):
         raise DecodeError(f"payload record says {data_len} bytes of data, has {len(data)}")
     process = ProcessKey(pid, ticks)
-    way = "out" if direction == wire.OUT else "in"
+    way: Direction = "out" if direction == wire.OUT else "in"
     if kind == wire.Kind.DNS:
         return DnsMessageSeen(
             at_ns=at_ns,
@@ -233,7 +249,7 @@ def _payload(record: bytes | memoryview) -> PayloadSeen | DnsMessageSeen:
 
 
 def _file(record: bytes | memoryview) -> InodeDirtied:
-    at_ns, ticks, pid, _, _, inode, device, uid = _FILE.unpack(record)
+    at_ns, ticks, pid, _, _, inode, device, uid = FILE_FORMAT.unpack(record)
     return InodeDirtied(at_ns, ProcessKey(pid, ticks), inode, device, uid)
 
 

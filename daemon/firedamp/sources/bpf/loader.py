@@ -120,9 +120,7 @@ class Loader:
             flags.append(f"-DDAEMON_PID_NS={request['pid_ns']}u")
         if request.get("scope_uids"):
             flags.append("-DSCOPE_UIDS=1")
-        text = "".join(
-            f'#line 1 "{name}"\n{(probes / name).read_text()}\n' for name in SOURCES
-        )
+        text = "".join(f'#line 1 "{name}"\n{(probes / name).read_text()}\n' for name in SOURCES)
         self.bpf = bcc.BPF(text=text, cflags=flags)
 
     def hand_over(self, name: str, fd: int) -> None:
@@ -168,10 +166,12 @@ class Loader:
             return [self._attach_raw(where.removeprefix("raw:"), function)]
         kind, attach_type = _ATTACH[where]
         program = self._load(function, kind, attach_type)
+        if not self._request["cgroup_root"]:
+            raise CannotAttachError("cgroup v2 is not mounted")
         roots = [self._request["cgroup_root"]]
         if function.startswith("deny"):
             roots = self._request["deny_cgroups"]
-        return [self._link(program, Path(root), attach_type) for root in roots if root]
+        return [self._link(program, Path(root), attach_type) for root in roots]
 
     def _load(self, function: str, kind: int, attach_type: int = -1) -> int:
         # One source function may be attached in several places; bcc remembers a function by
@@ -179,7 +179,7 @@ class Loader:
         self.bpf.funcs.pop(function.encode(), None)
         try:
             return int(self.bpf.load_func(function, kind, attach_type=attach_type).fd)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - what bcc raises is a bare Exception
             raise CannotAttachError(str(error).split("\n")[0]) from None
 
     def _attach_raw(self, tracepoint: str, function: str) -> int:
@@ -191,7 +191,7 @@ class Loader:
 
     def _attach_perf(self, function: str) -> list[int]:
         program = self._load(function, PERF_EVENT)
-        fds = []
+        fds: list[int] = []
         for cpu in _online_cpus():
             fd = self._bcc.lib.bpf_attach_perf_event(
                 program, 1, 0, 0, self._request["cpu_hz"], -1, cpu, -1
