@@ -196,7 +196,7 @@ def test_threads_are_not_processes(probes):
     child.wait()
     ended = probes.until(lambda e: isinstance(e, ProcessExited) and e.process.pid == child.pid)
 
-    mine = [e for e in probes.seen if getattr(e, "process", None) == ended.process]
+    mine = [e for e in probes.seen if e.process.pid == child.pid]
 
     assert [type(e) for e in mine] == [ProcessForked, ProcessExecuted, ProcessExited]
     assert ended.cpu_ns >= 400_000_000
