@@ -70,12 +70,10 @@ def alert() -> Callable[..., Alert]:
 def decide() -> Callable[..., Decision]:
     """A decision that comes of an alert."""
 
-    def make(
-        alert: Alert, mode: Mode = "observe", actions: tuple[ActionName, ...] = ("freeze", "kill")
-    ):
+    def make(alert: Alert, mode: Mode = "observe"):
         return Decision(
             alert=alert,
-            actions=actions,
+            actions=("freeze", "kill"),
             mode=mode,
             target=alert.process,
             related=(),
