@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -224,6 +226,9 @@ def test_no_value_breaks_the_line_or_the_sentence(alert, process, fields, catego
     )
     receipt = Receipt(action="kill", outcome="done", target=title, reason=title)
 
-    for one in (alert(category, fields), alert(category, fields, evidence=(evidence,))):
+    policy = dataclasses.replace(alert().policy, title=title)
+
+    for evidences in ((), (evidence,)):
+        one = alert(category, fields, evidence=evidences, policy=policy)
         assert alert_sentence(one, process, receipts=[receipt]).isprintable()
     assert action_sentence(receipt, title).isprintable()

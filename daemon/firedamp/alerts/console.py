@@ -66,7 +66,7 @@ def readable(document: Mapping[str, object], *, colour: bool, dates: bool = Fals
     if kind == "action":
         yield from _action_lines(document, own, colour=colour, dates=dates)
         return
-    label = str(own.get("level", "")) if kind == "alert" else kind
+    label = plain(own.get("level", "") if kind == "alert" else kind, limit=20)
     message = plain(document.get("message", ""), limit=2000)
     time = _time(document.get("@timestamp"), dates=dates)
     yield f"{time} {_paint(label.upper() or '?', label, colour=colour)} {message}"
@@ -101,7 +101,9 @@ def _receipt(receipt: Mapping[str, object], *, colour: bool) -> str:
     reason = plain(receipt.get("reason", ""))
     painted = _paint(plain(outcome), outcome, colour=colour)
     text = f"{plain(receipt.get('action', '')):<10} {painted} {plain(receipt.get('target', ''))}"
-    return f"{text}: {reason}" if reason else text
+    text = f"{text}: {reason}" if reason else text
+    can_undo = outcome == "done" and "id" in receipt
+    return f"{text} (firedamp undo {plain(receipt['id'])})" if can_undo else text
 
 
 def _techniques(document: Mapping[str, object]) -> list[str]:

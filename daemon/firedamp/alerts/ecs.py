@@ -231,9 +231,12 @@ def _evidence(one: Evidence, origin: Origin) -> Document:
 
 
 def _receipt(receipt: Receipt) -> Document:
-    return {
+    step: Document = {
         "action": receipt.action,
         "outcome": receipt.outcome,
         "target": unicode_text(receipt.target),
         "reason": unicode_text(receipt.reason),
     }
+    if receipt.id:
+        step["id"] = receipt.id
+    return step

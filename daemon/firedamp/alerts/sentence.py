@@ -101,7 +101,8 @@ def _who(fields: Fields, process: Process) -> str:
 def _what(alert: Alert, fields: Fields) -> str:
     if alert.evidence:
         parts = dict.fromkeys(plain(one.summary or one.title) for one in alert.evidence)
-        return f"gave {len(parts)} kinds of evidence: {'; '.join(parts)}"
+        kinds = f"{len(parts)} kinds of evidence" if len(parts) > 1 else "evidence"
+        return f"gave {kinds}: {'; '.join(parts)}"
     describe = _DESCRIPTIONS.get(alert.category)
     return describe(fields) if describe else f"matched in {plain(alert.category)}"
 
