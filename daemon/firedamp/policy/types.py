@@ -40,6 +40,8 @@ class PolicySummary:
     description: str = ""
     falsepositives: tuple[str, ...] = ()
     path: str = ""
+    observe_only: bool = False
+    """It says itself that it never acts, whatever the settings' mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,10 @@ class Evidence:
     process: ProcessKey
     category: str
     summary: str
+    address: tuple[str, int] | None = None
+    """Remote (address, port) that the event names, for `block`."""
+    file: str = ""
+    """File that the event names as changed, for `clean`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,8 @@ class Alert:
     """For a correlation: what it joined, oldest first. Else empty."""
     suppressed: int = 0
     """How many like it were not raised since the last one, by the policy's rate limit."""
+    summary: str = ""
+    """Who did what, as a sentence without a full stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events to alerts: rules, then the correlations that their matches feed, then rate limits."""
+
+import hashlib
+from collections.abc import Iterator
+
+from firedamp.events.model import ProcessKey
+from firedamp.policy.compile import Compiled
+from firedamp.policy.correlate import Correlator
+from firedamp.policy.evidence import address_of, evidence_of, file_of, sentence
+from firedamp.policy.ir import Policy
+from firedamp.policy.ratelimit import RateLimit, Subject
+from firedamp.policy.types import Alert, Evidence
+from firedamp.policy.view import FieldView
+
+
+class Engine:
+    """Runs one compiled policy set. Its state is the correlations' and the rate limits'."""
+
+    def __init__(self, compiled: Compiled, *, boot_id: str) -> None:
+        self.compiled = compiled
+        self._boot_id = boot_id.encode()
+        self._limit = RateLimit()
+        self._correlators = [Correlator(one) for one in compiled.correlations]
+        self._fed_by: dict[str, list[tuple[Correlator, int]]] = {}
+        for correlator in self._correlators:
+            for index, member in enumerate(correlator.correlation.members):
+                self._fed_by.setdefault(member.policy_id, []).append((correlator, index))
+
+    @property
+    def suppressed(self) -> int:
+        """Alerts that rate limits held back."""
+        return self._limit.suppressed
+
+    @property
+    def evicted(self) -> int:
+        """Groups of correlations that were forgotten before their time, for want of room."""
+        return sum(one.evicted for one in self._correlators)
+
+    def feed(self, view: FieldView) -> list[Alert]:
+        """Take one event in one category; give back the alerts that it completes."""
+        alerts: list[Alert] = []
+        for compiled in self.compiled.by_category.get(view.category, ()):
+            if compiled.matches(view):
+                alerts.extend(self._matched(compiled.rule, view))
+        return alerts
+
+    def incident(self, actor: ProcessKey) -> str:
+        """The name of everything that one actor does while the host is up."""
+        digest = hashlib.blake2s(self._boot_id + str(actor).encode(), digest_size=4)
+        return f"I{digest.hexdigest()}"
+
+    def _matched(self, policy: Policy, view: FieldView) -> Iterator[Alert]:
+        if policy.raises:
+            yield from self._raised(policy, view, ())
+        fed = self._fed_by.get(policy.summary.id)
+        if fed:
+            yield from self._correlated(fed, view, (evidence_of(policy, view),))
+
+    def _correlated(
+        self,
+        fed: list[tuple[Correlator, int]],
+        view: FieldView,
+        evidence: tuple[Evidence, ...],
+    ) -> Iterator[Alert]:
+        for correlator, member in fed:
+            joined = correlator.feed(member, view, evidence)
+            if not joined:
+                continue
+            correlation = correlator.correlation
+            if correlation.raises:
+                yield self._alert(correlation, view, joined, suppressed=0)
+            outer = self._fed_by.get(correlation.summary.id)
+            if outer:
+                yield from self._correlated(outer, view, joined)
+
+    def _raised(
+        self, policy: Policy, view: FieldView, evidence: tuple[Evidence, ...]
+    ) -> Iterator[Alert]:
+        observed = view.observed
+        subject: Subject = ()
+        if policy.summary.response:
+            subject = (observed.event.process, address_of(view), file_of(view))
+        held = self._limit.admit(
+            policy, observed.process.actor, subject, at_ns=observed.event.at_ns
+        )
+        if held is not None:
+            yield self._alert(policy, view, evidence, suppressed=held)
+
+    def _alert(
+        self,
+        policy: Policy,
+        view: FieldView,
+        evidence: tuple[Evidence, ...],
+        *,
+        suppressed: int,
+    ) -> Alert:
+        observed = view.observed
+        actor = observed.process.actor
+        return Alert(
+            at_ns=observed.event.at_ns,
+            policy=policy.summary,
+            category=view.category,
+            event=observed.event,
+            process=observed.event.process,
+            actor=actor,
+            incident=self.incident(actor),
+            fields=tuple(view.present()),
+            evidence=evidence,
+            suppressed=suppressed,
+            summary=sentence(view),
+        )
