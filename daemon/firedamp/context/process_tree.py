@@ -88,18 +88,16 @@ class ProcessTree:
 
     def observe(self, event: Event) -> Process:
         """Remember what an event says of processes; give back whom it is about."""
-        match event:
-            case ProcessExecuted():
-                return self._executed(event)
-            case ProcessForked():
-                return self._forked(event)
-            case ProcessExited():
-                return self._exited(event)
-            case ProcessRenamed():
-                process = self.get(event.process)
-                process.comm = event.comm
-                return process
-        return self.get(event.process)
+        if isinstance(event, ProcessForked):  # the most frequent first: this runs for each event
+            return self._forked(event)
+        if isinstance(event, ProcessExecuted):
+            return self._executed(event)
+        if isinstance(event, ProcessExited):
+            return self._exited(event)
+        process = self.get(event.process)
+        if isinstance(event, ProcessRenamed):
+            process.comm = event.comm
+        return process
 
     def living_descendants(self, key: ProcessKey) -> tuple[ProcessKey, ...]:
         """All that live and were started by it or by what it started, dead links included."""
@@ -222,21 +220,18 @@ def _is_boundary(process: Process) -> bool:
 
 def _inherit(child: Process, parent: Process) -> None:
     """A fork runs its parent's image until it executes one of its own."""
-    for name in (
-        "image",
-        "filename",
-        "argv",
-        "argv_cut",
-        "cwd",
-        "gid",
-        "loginuid",
-        "device",
-        "inode",
-        "link_count",
-        "mode",
-        "image_uid",
-        "mount_ns",
-        "pid_ns",
-        "net_ns",
-    ):
-        setattr(child, name, getattr(parent, name))
+    child.image = parent.image
+    child.filename = parent.filename
+    child.argv = parent.argv
+    child.argv_cut = parent.argv_cut
+    child.cwd = parent.cwd
+    child.gid = parent.gid
+    child.loginuid = parent.loginuid
+    child.device = parent.device
+    child.inode = parent.inode
+    child.link_count = parent.link_count
+    child.mode = parent.mode
+    child.image_uid = parent.image_uid
+    child.mount_ns = parent.mount_ns
+    child.pid_ns = parent.pid_ns
+    child.net_ns = parent.net_ns
