@@ -25,10 +25,11 @@ KERNEL_THREADS = frozenset(
     (
         "cpuhp", "ext4-rsv-conver", "idle_inject", "inet_frag_wq", "ipv6_addrconf", "irq", "jbd2",
         "kauditd", "kblockd", "kcompactd", "kcryptd", "kdevtmpfs", "khugepaged", "khungtaskd",
-        "kintegrityd", "kpsmoused", "ksmd", "ksoftirqd", "kstrp", "kswapd", "kthreadd", "kthrotld",
-        "ktimers", "kworker", "migration", "mm_percpu_wq", "oom_reaper", "pool_workqueue_release",
-        "rcu_bh", "rcu_gp", "rcu_par_gp", "rcu_preempt", "rcu_sched", "rcu_tasks_kthread", "rcuob",
-        "rcuop", "rcuos", "scsi_eh", "scsi_tmf", "slub_flushwq", "xfsaild", "zswap-shrink",
+        "kintegrityd", "kpsmoused", "ksmd", "ksoftirqd", "kstrp", "kswapd", "kthreadd",
+        "kthrotld", "ktimers", "kworker", "migration", "mm_percpu_wq", "oom_reaper",
+        "pool_workqueue_release", "rcu_bh", "rcu_gp", "rcu_par_gp", "rcu_preempt", "rcu_sched",
+        "rcu_tasks_kthread", "rcuob", "rcuop", "rcuos", "scsi_eh", "scsi_tmf", "slub_flushwq",
+        "xfsaild", "zswap-shrink",
     )
 )  # fmt: skip
 # Names that are worth being imitated, and far enough from any program's: one letter off from

@@ -39,17 +39,17 @@ HOME_TOOLS = frozenset(
     (
         ".ansible", ".asdf", ".bun", ".cabal", ".cache", ".cargo", ".conda", ".config", ".deno",
         ".docker", ".dotnet", ".fly", ".gem", ".ghcup", ".goenv", ".gradle", ".gvm", ".jenv",
-        ".juliaup", ".krew", ".linuxbrew", ".local", ".m2", ".mix", ".nix-profile", ".nodenv", ".npm",
-        ".npm-global", ".nuget", ".nvm", ".oh-my-zsh", ".opam", ".pixi", ".pulumi", ".pyenv", ".rbenv",
-        ".rustup", ".rvm", ".sdkman", ".tfenv", ".vim", ".virtualenvs", ".volta", ".vscode",
-        ".vscode-server", ".yarn",
+        ".juliaup", ".krew", ".linuxbrew", ".local", ".m2", ".mix", ".nix-profile", ".nodenv",
+        ".npm", ".npm-global", ".nuget", ".nvm", ".oh-my-zsh", ".opam", ".pixi", ".pulumi",
+        ".pyenv", ".rbenv", ".rustup", ".rvm", ".sdkman", ".tfenv", ".vim", ".virtualenvs",
+        ".volta", ".vscode", ".vscode-server", ".yarn",
     )
 )  # fmt: skip
 # Hidden directories that tools make wherever a project lies.
 PROJECT_TOOLS = frozenset(
     (
-        ".bin", ".bundle", ".direnv", ".eggs", ".git", ".gradle", ".hg", ".nox", ".pnpm", ".terraform",
-        ".terragrunt-cache", ".tox", ".venv", ".yarn",
+        ".bin", ".bundle", ".direnv", ".eggs", ".git", ".gradle", ".hg", ".nox", ".pnpm",
+        ".terraform", ".terragrunt-cache", ".tox", ".venv", ".yarn",
     )
 )  # fmt: skip
 

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from firedamp.analysis.base import Analyser, DerivedField
+from firedamp.analysis.cpu import SustainedCpu
+from firedamp.analysis.dns import DnsTraffic
 from firedamp.analysis.indicators import pool_indicator, pool_name_token
 from firedamp.analysis.masquerade import masquerade
 from firedamp.analysis.origin import image_origin, image_place, is_found
 from firedamp.analysis.script import script_path
+from firedamp.analysis.stratum import MiningProtocols
 from firedamp.settings import Settings
 
 DERIVED_FIELDS: Mapping[str, DerivedField] = MappingProxyType(
@@ -27,4 +30,9 @@ DERIVED_FIELDS: Mapping[str, DerivedField] = MappingProxyType(
 
 def analysers(settings: Settings) -> tuple[Analyser, ...]:
     """New analysers, in the order in which they are fed; each keeps the memory of one host."""
-    return ()
+    sources = settings.sources
+    return (
+        MiningProtocols(),
+        DnsTraffic(),
+        SustainedCpu(window_s=sources.cpu_window_s, cores=sources.cpu_cores),
+    )
