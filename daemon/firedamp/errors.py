@@ -37,3 +37,11 @@ class ActionError(FiredampError):
 
 class Refused(ActionError):  # noqa: N818 - a refusal is an outcome that guards produce, not a fault
     """A guard stands before the action; the text is the reason that goes into the ledger."""
+
+
+class ControlError(FiredampError):
+    """The daemon did not do what a command asked of it; the text is the daemon's."""
+
+
+class ControlUnavailable(ControlError):  # noqa: N818 - says what is so, as Refused does
+    """No daemon answers at the control socket."""
