@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from firedamp.policy.compile import Compiled, compile_policies
+from firedamp.policy.compile import CompiledPolicies, compile_policies
 from firedamp.policy.engine import Engine
 from firedamp.policy.ir import Case, CaseEvent, Policy, PolicySet, Rule
 from firedamp.policy.view import FieldView
@@ -80,7 +80,7 @@ class Cases:
         return any(alert.policy.id == policy.summary.id for alert in alerts)
 
     @cached_property
-    def _aloud(self) -> Compiled:
+    def _aloud(self) -> CompiledPolicies:
         """All policies, compiled once, with every correlation raising alerts."""
         correlations = tuple(replace(one, raises=True) for one in self._policies.correlations)
         return compile_policies(replace(self._policies, correlations=correlations))

@@ -35,7 +35,7 @@ class CompiledRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compiled:
+class CompiledPolicies:
     """A policy set that is ready to run."""
 
     by_category: Mapping[str, tuple[CompiledRule, ...]]
@@ -43,13 +43,17 @@ class Compiled:
     inapplicable: tuple[Inapplicable, ...] = ()
     digest: str = field(default="")
 
+    def __len__(self) -> int:
+        """How many policies there are, those that cannot apply here left out."""
+        return sum(map(len, self.by_category.values())) + len(self.correlations)
+
     @property
     def categories(self) -> frozenset[str]:
         """Events of other categories match nothing and need not be asked about."""
         return frozenset(self.by_category)
 
 
-def compile_policies(policies: PolicySet) -> Compiled:
+def compile_policies(policies: PolicySet) -> CompiledPolicies:
     """Make a policy set ready to run.
 
     Raises:
@@ -59,7 +63,7 @@ def compile_policies(policies: PolicySet) -> Compiled:
     for rule in policies.rules:
         compiled = CompiledRule(rule, compile_condition(rule.condition))
         by_category.setdefault(rule.category, []).append(compiled)
-    return Compiled(
+    return CompiledPolicies(
         by_category={name: tuple(rules) for name, rules in by_category.items()},
         correlations=policies.correlations,
         inapplicable=policies.inapplicable,

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterator
 
 from firedamp.events.model import ProcessKey
-from firedamp.policy.compile import Compiled
+from firedamp.policy.compile import CompiledPolicies
 from firedamp.policy.correlate import Correlator
 from firedamp.policy.evidence import address_of, evidence_of, file_of, sentence
 from firedamp.policy.ir import Policy
@@ -17,7 +17,7 @@ from firedamp.policy.view import FieldView
 class Engine:
     """Runs one compiled policy set. Its state is the correlations' and the rate limits'."""
 
-    def __init__(self, compiled: Compiled, *, boot_id: str) -> None:
+    def __init__(self, compiled: CompiledPolicies, *, boot_id: str) -> None:
         self.compiled = compiled
         self._boot_id = boot_id.encode()
         self._limit = RateLimit()
