@@ -39,7 +39,7 @@ IMITATED = (
     "kswapd", "kthreadd", "kthrotld", "kworker", "migration", "oom_reaper",
 )  # fmt: skip
 # The kernel appends what tells its threads apart: /0:1H-events, 0, _3, /u8:2+flush
-_SUFFIX = re.compile(r"[/:_-].*$|\d+$")
+_SUFFIX = re.compile(r"[/:].*$|_?\d+$")
 _COMM_LEN = 15
 
 
@@ -69,11 +69,9 @@ def imitation(name: str) -> str | None:
     """Judge one name; paths are judged by their last part, unless a kernel thread has the path."""
     name = name.strip().strip("[]")
     base = _SUFFIX.sub("", name)
-    if not base:
-        return None
     if base in KERNEL_THREADS or name in KERNEL_THREADS or _is_cut(name):
         return "kernel_thread"
-    if "/" in name and base not in KERNEL_THREADS:
+    if "/" in name:
         return imitation(name.rsplit("/", 1)[1])
     if any(_is_near(each, target) for target in IMITATED for each in (base, name)):
         return "near_kernel_thread"
