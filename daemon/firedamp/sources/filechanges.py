@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from firedamp.events.model import UNKNOWN_PROCESS, Event, FileChanged, FileOperation, ProcessKey
 from firedamp.sources import fanotify, filefacts
 from firedamp.sources.contents import Contents
-from firedamp.sources.fanotify import Entry, Record
+from firedamp.sources.fanotify import Entry, FileId, Record
 from firedamp.sources.filefacts import FileFacts
 from firedamp.sources.places import Nodes, Places, place_at, step
 from firedamp.sources.procfs import NO_UID, identify
@@ -80,7 +80,7 @@ class FileChanges:
         elif mask & _CONTENT:
             events += self._written(record, name, author)
         if mask & _WENT and name is not None:
-            events += self._went(name, author)
+            events += self._went(name, author, record.target)
         elif mask & fanotify.ATTRIB and not mask & _CAME:
             events += self._attributes(record, name, author)
         return events
@@ -151,8 +151,14 @@ class FileChanges:
         told = self._changed(name, operation, author, facts=facts, added=added, old_path=old_path)
         return told + below
 
-    def _went(self, name: _Name, author: Author) -> list[Event]:
-        gone = self._watchlist.forget(name.path)
+    def _went(self, name: _Name, author: Author, target: FileId) -> list[Event]:
+        gone: list[Watched] = []
+        occupant = self._watchlist.at(name.path)
+        # The news may be old, and another file have taken the path already.
+        if occupant is None or not target or occupant.identity == target:
+            gone = self._watchlist.forget(name.path)
+            if not target:
+                self._watchlist.cover(name.path, name.nodes)
         self._note(name.path)
         if author.pid in self.ignored:
             for watched in gone:
@@ -173,7 +179,9 @@ class FileChanges:
             self._watchlist.forget(old.path)
             self._note(old.path)
         elif old is not None:
-            events += self._went(old, author)
+            occupant = self._watchlist.at(old.path)
+            if occupant is None or occupant.identity == record.target:  # else: an exchange
+                events += self._went(old, author, record.target)
         if new is not None:
             events += self._came(new, author, "rename", old_path=self._path(record.old))
         return events

@@ -48,7 +48,8 @@ from firedamp.sources.pace import Pace
 from firedamp.sources.places import Places
 from firedamp.sources.watchlist import InodeKey, Watched, Watchlist
 
-MAX_READS_AT_ONCE: Final = 16
+MAX_READS_AT_ONCE: Final = 4
+"""Some 300 records: what others have to tell must not wait behind a flood of files."""
 MOUNT_CHECK_S: Final = 1.0
 SOURCE: Final = "fanotify"
 

