@@ -188,7 +188,8 @@ WRITES = {
     "bind mount of the file alone": (
         (
             "private_mounts(); a, b = file.encode(), (other + '/payload').encode()\n"
-            "check(libc.mount(a, b, None, 0x1000, None))\nopen(other + '/payload', 'a').write('new\\n')"
+            "check(libc.mount(a, b, None, 0x1000, None))\n"
+            "open(other + '/payload', 'a').write('new\\n')"
         ),
         ("new",),
     ),
