@@ -12,7 +12,8 @@ from firedamp.analysis.masquerade import imitation, masquerade
     "name",
     ["kworker/0:0", "kworker/u8:2+flush-254:0", "kworker", "kswapd0", "kswapd", "ksoftirqd/1",
      "kdevtmpfs", "khugepaged", "kthreadd", "migration/0", "rcu_sched", "scsi_eh_0", "jbd2/sda1-8",
-     "irq/24-pciehp", "xfsaild/sda1", "ext4-rsv-conver", "kcompactd0", "pool_workqueue_"],
+     "irq/24-pciehp", "xfsaild/sda1", "[kworker/1:2]", "ext4-rsv-conver", "kcompactd0",
+     "pool_workqueue_"],
 )  # fmt: skip
 def test_kernel_threads_are_known_by_name(name):
     """
@@ -38,7 +39,8 @@ def test_names_one_letter_off_are_near(name):
     ["auditd", "kblocks", "kubelet", "kwalletd5", "kmod", "ksmtuned", "kexec", "kcmp", "kernel",
      "watchdogd", "md", "lockd", "nfsd", "rsync", "bash", "[", "", " ", "loop", "netns",
      "writeback", "/", "kinit", "kded5", "klogd", "kafka", "kong", "kopia", "irqbalance",
-     "migrate", "k3s",
+     "migrate", "k3s", "migration",
+     "migration/run.sh", "irq/setup", "./kworker/bin/start", "cpuhp", "migrations",
      "systemd-journal", "postgres: writer", "/usr/bin/kmod", "python3", "ksh", "kdump-tools"],
 )  # fmt: skip
 def test_programs_are_not_near(name):

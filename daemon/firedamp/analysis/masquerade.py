@@ -23,23 +23,26 @@ from firedamp.context.process import Observed
 # or people use in earnest.
 KERNEL_THREADS = frozenset(
     (
-        "cpuhp", "ext4-rsv-conver", "idle_inject", "inet_frag_wq", "ipv6_addrconf", "irq", "jbd2",
-        "kauditd", "kblockd", "kcompactd", "kcryptd", "kdevtmpfs", "khugepaged", "khungtaskd",
-        "kintegrityd", "kpsmoused", "ksmd", "ksoftirqd", "kstrp", "kswapd", "kthreadd",
-        "kthrotld", "ktimers", "kworker", "migration", "mm_percpu_wq", "oom_reaper",
-        "pool_workqueue_release", "rcu_bh", "rcu_gp", "rcu_par_gp", "rcu_preempt", "rcu_sched",
-        "rcu_tasks_kthread", "rcuob", "rcuop", "rcuos", "scsi_eh", "scsi_tmf", "slub_flushwq",
-        "xfsaild", "zswap-shrink",
+        "ext4-rsv-conver", "inet_frag_wq", "ipv6_addrconf", "kauditd", "kblockd", "kcompactd",
+        "kcryptd", "kdevtmpfs", "khugepaged", "khungtaskd", "kintegrityd", "kpsmoused", "ksmd",
+        "ksoftirqd", "kstrp", "kswapd", "kthreadd", "kthrotld", "kworker", "mm_percpu_wq",
+        "oom_reaper", "pool_workqueue_release", "rcu_bh", "rcu_gp", "rcu_par_gp", "rcu_preempt",
+        "rcu_sched", "rcu_tasks_kthread", "scsi_eh", "scsi_tmf", "slub_flushwq", "zswap-shrink",
     )
 )  # fmt: skip
+# Those that the kernel runs once for each CPU, device or interrupt; without what stands behind
+# the slash, `migration` is a program that many projects have.
+_NUMBERED = re.compile(
+    r"(?:cpuhp|idle_inject|ksoftirqd|ktimers|migration|rcuc|rcuo[bps]|watchdog)/\d+"
+    r"|kworker/u?\d+:\d.*|irq/\d+-.+|jbd2/[^/]+-\d+|xfsaild/[^/]+"
+)
 # Names that are worth being imitated, and far enough from any program's: one letter off from
 # kblockd is a game, from kauditd a daemon (which begins with another letter, and is let through).
 IMITATED = (
     "kauditd", "kcompactd", "kdevtmpfs", "khugepaged", "khungtaskd", "kintegrityd", "ksoftirqd",
-    "kswapd", "kthreadd", "kthrotld", "kworker", "migration", "oom_reaper",
+    "kswapd", "kthreadd", "kthrotld", "kworker", "oom_reaper",
 )  # fmt: skip
-# The kernel appends what tells its threads apart: /0:1H-events, 0, _3, /u8:2+flush
-_SUFFIX = re.compile(r"[/:].*$|_?\d+$")
+_NUMBER = re.compile(r"_?\d+$")
 _COMM_LEN = 15
 
 
@@ -66,13 +69,15 @@ def _first_argument(argument: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def imitation(name: str) -> str | None:
-    """Judge one name; paths are judged by their last part, unless a kernel thread has the path."""
+    """Judge one name; a path by its last part, unless a kernel thread has just that name."""
     name = name.strip().strip("[]")
-    base = _SUFFIX.sub("", name)
-    if base in KERNEL_THREADS or name in KERNEL_THREADS or _is_cut(name):
+    if _NUMBERED.fullmatch(name):
         return "kernel_thread"
     if "/" in name:
         return imitation(name.rsplit("/", 1)[1])
+    base = _NUMBER.sub("", name)
+    if base in KERNEL_THREADS or name in KERNEL_THREADS or _is_cut(name):
+        return "kernel_thread"
     if any(_is_near(each, target) for target in IMITATED for each in (base, name)):
         return "near_kernel_thread"
     return None

@@ -8,6 +8,7 @@ from firedamp.analysis.base import Analyser, DerivedField
 from firedamp.analysis.cpu import SustainedCpu
 from firedamp.analysis.dns import DnsTraffic
 from firedamp.analysis.indicators import pool_indicator, pool_name_token
+from firedamp.analysis.lineage import ancestor_images
 from firedamp.analysis.masquerade import masquerade
 from firedamp.analysis.origin import image_origin, image_place, is_found
 from firedamp.analysis.script import script_path
@@ -16,6 +17,7 @@ from firedamp.settings import Settings
 
 DERIVED_FIELDS: Mapping[str, DerivedField] = MappingProxyType(
     {
+        "AncestorImage": ancestor_images,
         "ImageOrigin": image_origin,
         "ImagePlace": image_place,
         "IsFound": is_found,
