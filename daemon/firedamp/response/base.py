@@ -1,34 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a response is, and the one door through which responses touch the host.
+"""What a response is: an action, its inverse, and the receipt that joins the two.
 
-An action is `apply`, which returns receipts, and `undo`, which needs nothing but a receipt.
-Both are safe to repeat. Receipts outlive the daemon: they are stored in the ledger as JSON.
+Rules, which every action keeps:
+
+1. What an action is about to change is written down before it is changed: `intend` comes
+   before the first call that cannot be taken back by doing nothing.
+2. `apply` and `undo` are both safe to repeat.
+3. `undo` needs nothing but the receipt. Receipts outlive the daemon: the ledger stores them.
+4. A step that failed or was refused leaves a receipt too, and never stops the next step.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
-from firedamp.events.model import ProcessKey
 from firedamp.policy.types import ActionName, Decision
+from firedamp.response.members import Members
 
 Outcome = Literal["intended", "done", "refused", "failed", "nothing-to-do", "would", "undone"]
+Subject = ActionName | Literal["breaker"]
+"""What the ledger knows rows about: the actions, and the breaker that stops them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """One step that was taken, refused or failed, with all that undoing it needs."""
 
-    action: ActionName
+    action: Subject
     outcome: Outcome
     target: str
     """What was acted on, in words a person reads: `pid 4711 (/tmp/.x/kswapd0)`, a path, an
     address."""
     reason: str = ""
-    """Why it was refused or failed; empty for done."""
+    """Why it was refused or failed; empty for done, unless something is left to say."""
     undo: Mapping[str, object] = field(default_factory=dict)
     """JSON-serialisable facts from which `undo` can reverse the step; empty where nothing is
     to be reversed."""
+    step: int = 0
+    """The ledger's number of the intent that this is the outcome of; 0: none was written."""
+    id: int = 0
+    """The ledger's number of this receipt: what `firedamp undo` takes. 0: not in the ledger."""
+
+
+class Intend(Protocol):
+    """Write an intent to the ledger."""
+
+    def __call__(self, target: str, undo: Mapping[str, object]) -> int:
+        """Return the intent's number, which goes into the receipt as `step`.
+
+        Raises:
+            ActionError: the ledger cannot be written, so the action must not be taken.
+        """
 
 
 class Action(Protocol):
@@ -37,11 +59,14 @@ class Action(Protocol):
     name: ClassVar[ActionName]
     reversible: ClassVar[bool]
 
-    def plan(self, decision: Decision, members: tuple[ProcessKey, ...]) -> tuple[str, ...]:
+    def plan(self, decision: Decision, members: Members) -> tuple[str, ...]:
         """What `apply` would act on, in words, changing nothing."""
 
-    def apply(self, decision: Decision, members: tuple[ProcessKey, ...]) -> tuple[Receipt, ...]:
+    def apply(self, decision: Decision, members: Members, intend: Intend) -> tuple[Receipt, ...]:
         """Do it to the processes `members` (guards have passed them) or to what they used."""
 
-    def undo(self, receipt: Receipt) -> Receipt:
-        """Take one receipt's step back; the result's outcome is undone, failed or refused."""
+    def undo(self, receipt: Receipt, *, force: bool = False) -> Receipt:
+        """Take one receipt's step back; the result's outcome is undone, failed or refused.
+
+        With `force`, also where that overwrites what has come to be in the meantime.
+        """

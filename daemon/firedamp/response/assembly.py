@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts the response stage together from the settings."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from firedamp.errors import ActionError
+from firedamp.policy.types import ActionName
+from firedamp.response.addresses import AddressGuard
+from firedamp.response.base import Action
+from firedamp.response.block import Block, DenyMap
+from firedamp.response.capture import Capture
+from firedamp.response.executor import Executor, OnReceipt
+from firedamp.response.freeze import Freeze
+from firedamp.response.guard import Ours, ProcessGuard
+from firedamp.response.host import Host
+from firedamp.response.keeper import Keeper
+from firedamp.response.kill import Kill
+from firedamp.response.ledger import Ledger
+from firedamp.response.members import Keeper as Care
+from firedamp.response.nft import NftTable
+from firedamp.response.packages import Packages
+from firedamp.response.quarantine import Quarantine
+from firedamp.response.system_host import SystemHost
+from firedamp.response.vault import Vault
+from firedamp.settings import Settings
+
+
+def all_actions(
+    settings: Settings, host: Host, keeper: Care, deny_map: DenyMap | None
+) -> Mapping[ActionName, Action]:
+    """Every action that this version has."""
+    state, response = settings.state_directory, settings.response
+    vault = Vault(f"{state}/vault", max_bytes=response.vault_max_mb << 20)
+    vault.tidy()
+    nft = NftTable(settings.scope, cgroup_root=settings.sources.cgroup_root)
+    return {
+        "freeze": Freeze(host, keeper),
+        "block": Block(AddressGuard(settings.allow), nft, deny_map, block_s=response.block_s),
+        "capture": Capture(host, f"{state}/incidents"),
+        "quarantine": Quarantine(host, vault, Packages()),
+        "kill": Kill(host, deadline_s=response.kill_deadline_s),
+    }
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """Open the ledger in the state directory, making both if they are not there.
+
+    Raises:
+        ActionError: it cannot be opened.
+    """
+    try:
+        os.makedirs(settings.state_directory, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ActionError(f"{settings.state_directory}: {error.strerror}") from error
+    return Ledger(Path(settings.state_directory) / "ledger.db")
+
+
+def assemble(
+    settings: Settings,
+    keeper: Keeper,
+    *,
+    on_receipt: OnReceipt,
+    on_breaker: Callable[[str], None],
+    deny_map: DenyMap | None = None,
+    ours: Ours = frozenset,
+) -> Executor:
+    """The executor of a daemon. `keeper` is started as early as possible, by the caller.
+
+    Raises:
+        ActionError: the ledger cannot be opened.
+        ConfigError: the settings name what is not there.
+    """
+    host = SystemHost()
+    return Executor(
+        settings,
+        host,
+        open_ledger(settings),
+        all_actions(settings, host, keeper, deny_map),
+        keeper=keeper,
+        guard=ProcessGuard(settings, host, ours=lambda: {keeper.pid, *ours()}),
+        on_receipt=on_receipt,
+        on_breaker=on_breaker,
+    )
