@@ -15,7 +15,8 @@ def host():
     return HostContext(
         Indicators(
             domains=frozenset({"supportxmr.com"}),
-            tokens=frozenset({"xmr", "pool"}),
+            tokens=frozenset({"pool"}),
+            stems=frozenset({"xmr"}),
             not_pools=frozenset({"ntp.org"}),
         )
     )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Known names and addresses of pools, and the lists they come from."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,7 +93,9 @@ def test_listed_addresses_and_networks_are_found(observed, host):
     ("name", "tokens"),
     [
         ("xmr.example.org", ("xmr",)),
-        ("eu-xmrpool1.example.org", ("xmr", "pool")),
+        ("eu-xmrpool1.example.org", ("xmr",)),
+        ("pool-2.xmr.example.org", ("pool", "xmr")),
+        ("whirlpool.example.org", None),
         ("de.minexmr.example", ("xmr",)),
         ("0.pool.ntp.org", None),
         ("carpools.example.org", None),
@@ -101,7 +105,7 @@ def test_listed_addresses_and_networks_are_found(observed, host):
 )
 def test_words_of_pools_are_found_in_labels(observed, name, tokens):
     """
-    At the beginning or the end of a word; names that are known to be no pools are left out.
+    Some only as whole words; names that are known to be no pools are left out.
     """
     assert pool_name_token(observed(asked(name))) == tokens
 
@@ -124,16 +128,16 @@ def test_wrong_lines_are_reported_and_left_out():
         [
             ("pool_domains", "# source: none\nExample.ORG.\ncom\nnot a name\n\n*.example.net"),
             ("pool_addresses", "203.0.113.300"),
-            ("pool_name_tokens", "xmr\nx1"),
+            ("pool_name_tokens", "xmr*\npool\nx1"),
             ("recipes", "soup"),
         ]
     )
 
     assert found.domains == {"example.org"}
-    assert found.tokens == {"xmr"}
+    assert (found.tokens, found.stems) == ({"pool"}, {"xmr"})
     assert [each.partition(" ")[0] for each in wrong] == [
         "pool_domains:3:", "pool_domains:4:", "pool_domains:6:", "pool_addresses:1:",
-        "pool_name_tokens:2:", "recipes:",
+        "pool_name_tokens:3:", "recipes:",
     ]  # fmt: skip
 
 
@@ -154,3 +158,19 @@ def test_any_name_can_be_looked_up(name):
     event = asked(name)
 
     assert pool_indicator(host.observe(event)) in {None, "example.org"}
+
+
+def test_shipped_lists_are_sound():
+    """
+    Every line is read, and each kind of list is there.
+    """
+    lists = Path(__file__).parents[2] / "policies" / "indicators"
+    texts = {path.stem: path.read_text() for path in lists.glob("*.txt")}
+
+    found, wrong = read_indicators(texts.items())
+
+    assert wrong == ()
+    assert "supportxmr.com" in found.domains
+    assert "xmr" in found.stems
+    assert "ntp.org" in found.not_pools
+    assert all("# Date: " in text or ". Date: " in text for text in texts.values())

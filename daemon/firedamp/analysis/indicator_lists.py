@@ -21,11 +21,11 @@ NOT_POOLS = "not_pools"
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # At least two labels: a list that says `com` would make every name a pool's.
 _DOMAIN = re.compile(rf"(?=.{{4,253}}$){_LABEL}(?:\.{_LABEL})+")
-_TOKEN = re.compile(r"[a-z]{3,32}")
+_TOKEN = re.compile(r"[a-z]{3,32}\*?")
 _MEANING = {
     DOMAINS: "domain name",
     ADDRESSES: "address or network",
-    TOKENS: "word of 3 to 32 letters",
+    TOKENS: "word of 3 to 32 letters, with a * where it may be part of one",
     NOT_POOLS: "domain name",
 }
 
@@ -76,6 +76,7 @@ def _indicators(entries: Mapping[str, set[str]]) -> Indicators:
             str(network.network_address) for network in networks if network.num_addresses == 1
         ),
         networks=tuple(network for network in networks if network.num_addresses > 1),
-        tokens=frozenset(entries[TOKENS]),
+        tokens=frozenset(entry for entry in entries[TOKENS] if entry.isalpha()),
+        stems=frozenset(entry[:-1] for entry in entries[TOKENS] if entry.endswith("*")),
         not_pools=frozenset(entries[NOT_POOLS]),
     )

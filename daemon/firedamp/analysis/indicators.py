@@ -48,7 +48,7 @@ def pool_name_token(observed: Observed) -> FieldValue:
     found: dict[str, None] = {}
     for name in _names(observed):
         if not _listed_parent(name, known.not_pools):
-            found.update(dict.fromkeys(_tokens(name, known.tokens)))
+            found.update(dict.fromkeys(_tokens(name, known)))
     return tuple(found) or None
 
 
@@ -94,13 +94,15 @@ def _listed_address(address: str, known: Indicators) -> str | None:
     return next((str(network) for network in known.networks if parsed in network), None)
 
 
-def _tokens(name: str, tokens: frozenset[str]) -> Iterator[str]:
-    """Tokens that are a word of the name, or that a word begins or ends with.
+def _tokens(name: str, known: Indicators) -> Iterator[str]:
+    """Words of the name that are listed, and listed beginnings and ends of its words.
 
     A word is a run of letters in one label; the last label, the top-level domain, is none.
     """
     for word in _WORDS.findall(name.rpartition(".")[0]):
+        if word in known.tokens:
+            yield word
         for length in range(3, len(word) + 1):
             for part in (word[:length], word[-length:]):
-                if part in tokens:
+                if part in known.stems:
                     yield part

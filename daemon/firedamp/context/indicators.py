@@ -16,6 +16,8 @@ class Indicators:
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Looked through one by one: meant for a few."""
     tokens: frozenset[str] = frozenset()
-    """Words that a pool's name may hold, such as `xmr`: weak."""
+    """Words that a pool's name may hold, such as `pool`: weak."""
+    stems: frozenset[str] = frozenset()
+    """The same for what a word may begin or end with, such as `xmr`."""
     not_pools: frozenset[str] = frozenset()
     """Domains that hold such a word and are no pools; each with every name below it."""
