@@ -2,6 +2,7 @@
 """A command's end of the control socket."""
 
 import socket
+import struct
 import time
 from pathlib import Path
 
@@ -29,11 +30,13 @@ def request(
     until = time.monotonic() + within_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            connection.settimeout(within_s)
+            # A queue that is full is waited for only by a blocking socket.
+            limit = struct.pack("ll", int(within_s), int(within_s % 1 * 1e6))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
             connection.connect(str(path))
             connection.sendall(request_line(verb, arguments))
             line = _line(connection, until)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             raise ControlUnavailable(f"no answer from the daemon in {within_s:g} s") from None
         except OSError as error:
             raise ControlUnavailable(f"no daemon at {path}: {error.strerror}") from error

@@ -21,7 +21,6 @@ What must hold, whatever a client does:
 5. A handler that fails is an answer to the client and a line in the log, never more.
 """
 
-import contextlib
 import errno
 import grp
 import os
@@ -47,6 +46,9 @@ from firedamp.errors import ConfigError, DecodeError, FiredampError
 Handler = Callable[[Arguments], Result]
 
 _MAX_CLIENTS: Final = 16
+_BACKLOG: Final = 128
+_ACCEPTS_PER_TURN: Final = 64
+_PAUSE_S: Final = 0.5
 _REQUEST_S: Final = 3.0
 _RESPONSE_S: Final = 5.0
 _REQUESTS_PER_S: Final = 20
@@ -77,7 +79,8 @@ class ControlServer:
         self._clients: dict[int, _Client] = {}
         self._listener: socket.socket | None = None
         self._epoll = select.epoll()
-        self._reserve = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self._resume_at = 0.0
+        """When to listen again, where descriptors had run out; else 0."""
         self._second = 0
         self._requests = 0
 
@@ -107,7 +110,7 @@ class ControlServer:
             listener.bind(str(new))
             os.chown(new, -1, group_id)
             new.chmod(0o660 if self._group else 0o600)
-            listener.listen(_MAX_CLIENTS)
+            listener.listen(_BACKLOG)
             new.rename(self._path)
         except OSError as error:
             listener.close()
@@ -124,12 +127,15 @@ class ControlServer:
             if client := self._clients.get(descriptor):
                 self._serve(client)
             elif self._listener and descriptor == self._listener.fileno():
-                self._accept(self._listener)
+                self._accept_all(self._listener)
         self.tick()
 
     def tick(self) -> None:
-        """Drop the clients that take too long."""
+        """Drop the clients that take too long; for the main loop, every second or so."""
         now = self._clock()
+        if self._listener and 0 < self._resume_at <= now:
+            self._resume_at = 0.0
+            self._epoll.register(self._listener, select.EPOLLIN)
         for client in [one for one in self._clients.values() if one.deadline <= now]:
             self._drop(client)
 
@@ -141,15 +147,23 @@ class ControlServer:
             self._listener = None
             self._path.unlink(missing_ok=True)
         self._epoll.close()
-        os.close(self._reserve)
 
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            connection, _ = listener.accept()
-        except OSError as error:
-            if error.errno in {errno.EMFILE, errno.ENFILE}:
-                self._shed(listener)
-            return
+    def _accept_all(self, listener: socket.socket) -> None:
+        for _ in range(_ACCEPTS_PER_TURN):
+            try:
+                connection, _address = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # Without descriptors the queue stays as it is and the loop would spin on it.
+                if error.errno in {errno.EMFILE, errno.ENFILE}:
+                    self._resume_at = self._clock() + _PAUSE_S
+                    self._epoll.unregister(listener)
+                    return
+            else:
+                self._admit(connection)
+
+    def _admit(self, connection: socket.socket) -> None:
         connection.settimeout(0)
         uid = _peer_uid(connection)
         if not (_may_act(uid) or self._group) or not self._make_room(uid):
@@ -158,16 +172,6 @@ class ControlServer:
         deadline = self._clock() + _REQUEST_S
         self._clients[connection.fileno()] = _Client(connection, uid, deadline)
         self._epoll.register(connection, select.EPOLLIN)
-
-    def _shed(self, listener: socket.socket) -> None:
-        """Take a connection off the queue although descriptors have run out.
-
-        Left there, it would keep the epoll readable and the loop spinning.
-        """
-        os.close(self._reserve)
-        with contextlib.suppress(OSError):
-            listener.accept()[0].close()
-        self._reserve = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
 
     def _make_room(self, uid: int) -> bool:
         if len(self._clients) < _MAX_CLIENTS:
