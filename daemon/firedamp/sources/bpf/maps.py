@@ -131,9 +131,9 @@ class DenyMap:
         """
         self._map.set(_denied_key(address, port), struct.pack("=Q", until_ns))
 
-    def allow(self, address: str, port: int | None) -> bool:
-        """Refuse no longer; False where nothing was refused."""
-        return self._map.delete(_denied_key(address, port))
+    def allow(self, address: str, port: int | None) -> None:
+        """Refuse no longer; nothing happens where nothing was refused."""
+        self._map.delete(_denied_key(address, port))
 
 
 def _denied_key(address: str, port: int | None) -> bytes:

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the daemon answers on its control socket."""
+
+import resource
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from firedamp import __version__
+from firedamp.control.protocol import Arguments, Result
+from firedamp.control.server import ControlServer
+from firedamp.errors import FiredampError
+from firedamp.response.base import Receipt
+from firedamp.response.undo import Selection
+
+if TYPE_CHECKING:
+    from firedamp.service import Service
+
+
+def register(server: ControlServer, service: "Service") -> None:
+    """Offer every verb; those that change something are for root alone."""
+    verbs = Verbs(service)
+    server.register("status", verbs.status)
+    server.register("doctor", verbs.doctor)
+    server.register("reload", verbs.reload, acts=True)
+    server.register("undo", verbs.undo, acts=True)
+    server.register("breaker-reset", verbs.reset_breaker, acts=True)
+
+
+class Verbs:
+    """One method a verb."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service = service
+
+    def status(self, _arguments: Arguments) -> Result:
+        """All that one screen shows."""
+        service = self._service
+        pipeline = service.pipeline
+        hooks = service.sources.hooks
+        return {
+            "version": __version__,
+            "mode": service.settings.mode,
+            "uptime_s": round(time.time() - service.started_s),
+            "policies": len(service.compiled.policies),
+            "policies_digest": service.compiled.policies.digest,
+            "policies_inapplicable": len(service.compiled.policies.inapplicable),
+            "processes": len(pipeline.host.tree),
+            "counts": dict(service.counts),
+            "alerts_suppressed": pipeline.engine.suppressed,
+            "correlations_evicted": pipeline.engine.evicted,
+            "records_made": service.sources.bpf.made(),
+            "hooks": {row["capability"]: row["state"] for row in hooks},
+            "breaker_tripped": service.executor.breaker.tripped,
+            "outputs": service.sink.status(),
+            "max_rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        }
+
+    def doctor(self, _arguments: Arguments) -> Result:
+        """Each capability, its hook, and what that cannot see."""
+        return {"rows": self._service.sources.hooks}
+
+    def reload(self, _arguments: Arguments) -> Result:
+        """Put new policies in force, or say why not."""
+        self._service.reload()
+        return {"policies": len(self._service.compiled.policies)}
+
+    def undo(self, arguments: Arguments) -> Result:
+        """Take back an action, an incident, or all since a time."""
+        selection = Selection(
+            number=_number(arguments, "number"),
+            incident=str(arguments.get("incident") or ""),
+            since_ns=_number(arguments, "since_ns"),
+        )
+        receipts = self._service.executor.undo(
+            selection,
+            force=bool(arguments.get("force")),
+            dry_run=bool(arguments.get("dry_run")),
+        )
+        return {"receipts": [_plain(receipt) for receipt in receipts]}
+
+    def reset_breaker(self, _arguments: Arguments) -> Result:
+        """Let policies act again after a person has looked."""
+        self._service.executor.reset_breaker()
+        return {"breaker_tripped": self._service.executor.breaker.tripped}
+
+
+def _number(arguments: Arguments, name: str) -> int:
+    value = arguments.get(name) or 0
+    if not isinstance(value, int):
+        raise FiredampError(f"{name}: a number is wanted")
+    return value
+
+
+def _plain(receipt: Receipt) -> dict[str, object]:
+    plain = asdict(receipt)
+    plain["undo"] = dict(receipt.undo)
+    return plain
