@@ -18,6 +18,7 @@ from typing import Final
 from firedamp.events.model import CgroupNamed, Event, FileChanged, ProcessKey, UserNamed
 from firedamp.sources.fanotify import open_by_handle
 from firedamp.sources.filefacts import of_descriptor
+from firedamp.sources.ownproc import proc
 from firedamp.sources.procfs import NO_UID, process_key
 
 MAX_IDS: Final = 65_536
@@ -54,6 +55,7 @@ class Inspector:
                 told += self._cgroup(event, cgroup_id)
             told.append(event)
             if isinstance(event, FileChanged) and event.path == self._accounts_file:
+                self._accounts.forget()
                 uids.clear()
                 uids.add(NO_UID)
         return told
@@ -98,9 +100,15 @@ class Accounts:
         self._refresh()
         return self._names.get(uid)
 
+    def forget(self) -> None:
+        """Read the file again when next asked."""
+        self._names, self._stamp, self._next_look = {}, None, 0.0
+
     def _refresh(self) -> None:
         try:
-            with open(self._path, "rb") as file:
+            # Not to wait for a writer, should it be a FIFO.
+            fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(fd, "rb") as file:
                 facts = os.fstat(file.fileno())
                 stamp = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
                 if stamp == self._stamp or not stat.S_ISREG(facts.st_mode):
@@ -173,7 +181,7 @@ class ImageHashes:
         Reads the image itself, deleted or in memory only. Some 2 ms for each MiB.
         """
         try:
-            fd = os.open(f"/proc/{process.pid}/exe", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"{process.pid}/exe", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc())
         except OSError:
             return ""
         try:

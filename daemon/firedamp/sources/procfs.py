@@ -18,6 +18,7 @@ from typing import Final
 
 from firedamp.events.model import UNKNOWN_PROCESS, ProcessFound, ProcessKey
 from firedamp.sources.filefacts import FileFacts, of_descriptor
+from firedamp.sources.ownproc import link, numbers, proc, read
 
 NO_UID: Final = 0xFFFFFFFF
 MAX_ARGV_BYTES: Final = 4096
@@ -43,7 +44,7 @@ class ProcessStat:
 
 def read_stat(pid: int) -> ProcessStat | None:
     """None where there is no such process."""
-    data = _read(f"/proc/{pid}/stat", 1024)
+    data = read(f"{pid}/stat", 1024)
     start, end = data.find(b"("), data.rfind(b")")
     if start < 0 or end < 0:
         return None
@@ -92,11 +93,11 @@ def identify(pid: int, pidfd: int | None) -> tuple[ProcessKey, int]:
 
 
 def real_uid(pid: int) -> int:
-    return _ids(_read(f"/proc/{pid}/status", 4096), b"\nUid:")
+    return _ids(read(f"{pid}/status", 4096), b"\nUid:")
 
 
 def pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    return numbers(".")
 
 
 def snapshot(cgroup_root: str = "") -> list[ProcessFound]:
@@ -136,15 +137,15 @@ class _Looker:
         if stat.is_kernel_thread:
             return None
         pid = stat.key.pid
-        at = f"/proc/{pid}"
+        at = str(pid)
         if stat.state in "ZX":
             thread = _living_thread(pid)
             if thread is None:
                 return None
-            at = f"/proc/{pid}/task/{thread}"
+            at = f"{pid}/task/{thread}"
         image, facts = _image(at)
-        arguments = _read(f"{at}/cmdline", MAX_ARGV_BYTES + 1)
-        status = _read(f"{at}/status", 4096)
+        arguments = read(f"{at}/cmdline", MAX_ARGV_BYTES + 1)
+        status = read(f"{at}/status", 4096)
         found = ProcessFound(
             at_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
             process=stat.key,
@@ -153,11 +154,11 @@ class _Looker:
             filename=image,
             argv=_argv(arguments[:MAX_ARGV_BYTES]),
             argv_cut=len(arguments) > MAX_ARGV_BYTES,
-            cwd=_link(f"{at}/cwd"),
-            comm=os.fsdecode(_read(f"{at}/comm", 64).rstrip(b"\n")) or stat.comm,
+            cwd=link(f"{at}/cwd"),
+            comm=os.fsdecode(read(f"{at}/comm", 64).rstrip(b"\n")) or stat.comm,
             uid=_ids(status, b"\nUid:"),
             gid=_ids(status, b"\nGid:"),
-            loginuid=int(_read(f"{at}/loginuid", 32) or NO_UID),
+            loginuid=int(read(f"{at}/loginuid", 32) or NO_UID),
             device=facts.device,
             inode=facts.inode,
             link_count=facts.link_count,
@@ -173,7 +174,7 @@ class _Looker:
     def _cgroup_id(self, at: str) -> int:
         if not self._cgroup_root:
             return 0
-        for line in _read(f"{at}/cgroup", 16384).splitlines():
+        for line in read(f"{at}/cgroup", 16384).splitlines():
             if line.startswith(b"0::"):
                 return self._inode_of_cgroup(line[3:])
         return 0
@@ -189,12 +190,8 @@ class _Looker:
 
 
 def _living_thread(pid: int) -> int | None:
-    try:
-        threads = [int(name) for name in os.listdir(f"/proc/{pid}/task")]
-    except OSError:
-        return None
-    for thread in threads:
-        data = _read(f"/proc/{pid}/task/{thread}/stat", 1024)
+    for thread in numbers(f"{pid}/task"):
+        data = read(f"{pid}/task/{thread}/stat", 1024)
         state = data[data.rfind(b")") + 2 :][:1]
         if state and state not in b"ZX":
             return thread
@@ -203,9 +200,9 @@ def _living_thread(pid: int) -> int | None:
 
 def _image(at: str) -> tuple[str, FileFacts]:
     """The file that runs, named as it was when it was opened, and facts about it."""
-    path = _link(f"{at}/exe")
+    path = link(f"{at}/exe")
     try:
-        fd = os.open(f"{at}/exe", os.O_PATH | os.O_CLOEXEC)
+        fd = os.open(f"{at}/exe", os.O_PATH | os.O_CLOEXEC, dir_fd=proc())
     except OSError:
         return path.removesuffix(_DELETED), _NO_IMAGE
     try:
@@ -220,7 +217,7 @@ def _image(at: str) -> tuple[str, FileFacts]:
 def _is_named(path: str, facts: FileFacts) -> bool:
     """The path leads to that file: it really is called so."""
     try:
-        return os.lstat(path).st_ino == facts.inode
+        return os.stat(path, dir_fd=proc(), follow_symlinks=False).st_ino == facts.inode
     except OSError:
         return False
 
@@ -232,7 +229,7 @@ def _argv(data: bytes) -> tuple[str, ...]:
 
 
 def _namespace(at: str, name: str) -> int:
-    text = _link(f"{at}/ns/{name}")
+    text = link(f"{at}/ns/{name}")
     number = text[text.find("[") + 1 : -1]
     return int(number) if number.isdecimal() else 0
 
@@ -241,24 +238,3 @@ def _ids(status: bytes, label: bytes) -> int:
     """The first, real, id of a line in /proc/PID/status."""
     start = status.find(label)
     return int(status[start + len(label) :].split(None, 1)[0]) if start >= 0 else NO_UID
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
-
-
-def _read(path: str, limit: int) -> bytes:
-    """Empty where there is nothing to read, or nobody left to read it of."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(fd, limit)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)

@@ -23,6 +23,7 @@ from typing import Final
 
 from firedamp.errors import DecodeError, SourceError
 from firedamp.events.model import UNKNOWN_PROCESS, ConnectionFound, ProcessFound, ProcessKey
+from firedamp.sources.ownproc import link, numbers, proc
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -186,7 +187,7 @@ def _other_namespaces(processes: Iterable[ProcessFound]) -> Iterator[tuple[str, 
     for process in processes:
         if process.net_ns not in seen:
             seen.add(process.net_ns)
-            yield f"/proc/{process.process.pid}/ns/net", process.net_ns
+            yield f"{process.process.pid}/ns/net", process.net_ns
 
 
 def _open_in(path: str, number: int) -> socket.socket | None:
@@ -195,7 +196,7 @@ def _open_in(path: str, number: int) -> socket.socket | None:
 
     def enter() -> None:
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc())
         except OSError:
             return
         try:
@@ -224,15 +225,7 @@ def _owners(inodes: set[int], processes: Iterable[ProcessFound]) -> dict[int, Pr
 
 
 def _sockets_of(pid: int) -> Iterator[int]:
-    directory = f"/proc/{pid}/fd"
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return
-    for name in names:
-        try:
-            target = os.readlink(f"{directory}/{name}")
-        except OSError:
-            continue
+    for number in numbers(f"{pid}/fd"):
+        target = link(f"{pid}/fd/{number}")
         if target.startswith("socket:["):
             yield int(target[8:-1])
