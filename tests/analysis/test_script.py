@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firedamp.analysis.script import script_path
+from firedamp.analysis.script import script_path, script_place
 from firedamp.context.host import HostContext
 from firedamp.context.process import Observed, Process
 from firedamp.events.model import Event, ProcessKey
@@ -99,3 +99,21 @@ def test_any_arguments_can_be_read(image, argv):
     script = script_path(Observed(event=event, process=process, host=HostContext()))
 
     assert script is None or script.startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("script", "places"),
+    [
+        ("/tmp/.x/run.sh", ("world_writable", "temporary", "hidden")),
+        ("/srv/run.sh", None),
+        ("/root/.ansible/tmp/AnsiballZ_setup.py", None),
+    ],
+)
+def test_place_of_the_script_is_judged_like_that_of_an_image(observed, script, places):
+    """
+    The interpreter lies in /usr/bin, whatever it runs.
+    """
+    known = {"image": BASH, "filename": BASH, "argv": ("bash", script), "cwd": "/"}
+
+    assert script_place(observed(**known)) == places
+    assert script_place(observed(image=BASH, argv=("bash",))) is None

@@ -11,7 +11,7 @@ from firedamp.analysis.indicators import pool_indicator, pool_name_token
 from firedamp.analysis.lineage import ancestor_images
 from firedamp.analysis.masquerade import masquerade
 from firedamp.analysis.origin import image_origin, image_place, is_found
-from firedamp.analysis.script import script_path
+from firedamp.analysis.script import script_path, script_place
 from firedamp.analysis.stratum import MiningProtocols
 from firedamp.settings import Settings
 
@@ -25,6 +25,7 @@ DERIVED_FIELDS: Mapping[str, DerivedField] = MappingProxyType(
         "PoolIndicator": pool_indicator,
         "PoolNameToken": pool_name_token,
         "ScriptPath": script_path,
+        "ScriptPlace": script_place,
     }
 )
 """Worked out only when a policy asks. Every category that is bound to a process has them all."""

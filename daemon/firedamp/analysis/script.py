@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from firedamp.analysis.base import FieldValue
+from firedamp.analysis.places import place_of
 from firedamp.context.process import Observed, Process
 
 
@@ -67,6 +68,12 @@ def script_path(observed: Observed) -> FieldValue:
         return None
     script = _by_hash_bang(process) or _by_argument(process)
     return _absolute(script, process.cwd) if script else None
+
+
+def script_place(observed: Observed) -> FieldValue:
+    """All that is doubtful about the script's place, as `ImagePlace` is about the image's."""
+    script = script_path(observed)
+    return place_of(script) or None if isinstance(script, str) else None
 
 
 def _by_hash_bang(process: Process) -> str | None:
