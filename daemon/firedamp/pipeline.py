@@ -7,16 +7,25 @@ Live and replayed streams go through the same code; nothing here performs I/O or
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from firedamp.analysis.base import Analyser
 from firedamp.context.host import HostContext
 from firedamp.events.model import Event
 from firedamp.policy.engine import Engine
-from firedamp.policy.fields import views_of
+from firedamp.policy.fields import categories_of, views_of
 from firedamp.policy.types import Alert
 
 MAX_DEPTH = 4
 """Evidence may give rise to evidence, but no analyser may feed itself for ever."""
+
+
+class Route(NamedTuple):
+    """Who wants to see a class of events. Most forks and exits nobody does but the context."""
+
+    analysers: tuple[Analyser, ...]
+    is_judged: bool
+    """Some policy is about a category that such events belong to."""
 
 
 class Pipeline:
@@ -26,21 +35,32 @@ class Pipeline:
         self.host = host
         self.engine = engine
         self._analysers = analysers
-        self._fed_by: dict[type[Event], tuple[Analyser, ...]] = {}
+        self._routes: dict[type[Event], Route] = {}
+
+    def use(self, engine: Engine) -> None:
+        """Judge by other policies from the next event on."""
+        self.engine = engine
+        self._routes.clear()
 
     def feed(self, event: Event, depth: int = 0) -> list[Alert]:
         """Take one event; give back the alerts that it completes, evidence's included."""
         observed = self.host.observe(event)
-        kind = type(event)
-        fed = self._fed_by.get(kind)
-        if fed is None:
-            fed = tuple(a for a in self._analysers if issubclass(kind, a.consumes))
-            self._fed_by[kind] = fed
+        route = self._routes.get(type(event)) or self._route(type(event))
         alerts: list[Alert] = []
-        for view in views_of(observed):
-            alerts += self.engine.feed(view)
+        if route.is_judged:
+            for view in views_of(observed):
+                alerts += self.engine.feed(view)
         if depth < MAX_DEPTH:
-            for analyser in fed:
+            for analyser in route.analysers:
                 for evidence in analyser.feed(observed):
                     alerts += self.feed(evidence, depth + 1)
         return alerts
+
+    def _route(self, kind: type[Event]) -> Route:
+        wanted = self.engine.compiled.categories
+        route = Route(
+            analysers=tuple(a for a in self._analysers if issubclass(kind, a.consumes)),
+            is_judged=not wanted.isdisjoint(categories_of(kind)),
+        )
+        self._routes[kind] = route
+        return route

@@ -180,7 +180,7 @@ class Service:
         finally:
             notify("READY=1")
         self.compiled = compiled
-        self.pipeline.engine = Engine(compiled.policies, boot_id=self._boot_id)
+        self.pipeline.use(Engine(compiled.policies, boot_id=self._boot_id))
         self.pipeline.host.indicators = compiled.indicators
         self.sink.notice("reloaded", f"{len(compiled.policies)} policies are in force")
 

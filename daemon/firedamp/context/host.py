@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """All that is remembered about the host: processes, sockets, names, cgroups and accounts."""
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
 from firedamp.context.indicators import Indicators
 from firedamp.context.names import Names
 from firedamp.context.process import Observed, Process
@@ -8,6 +12,7 @@ from firedamp.context.process_tree import ProcessTree
 from firedamp.context.sockets import Sockets
 from firedamp.events.model import (
     CgroupNamed,
+    ConnectionFound,
     ConnectionOpened,
     DnsAnswered,
     Event,
@@ -29,15 +34,9 @@ class HostContext:
     def observe(self, event: Event) -> Observed:
         """Remember what the event says, and say who did it."""
         process = self.tree.observe(event)
-        match event:
-            case ConnectionOpened():
-                self.sockets.opened(event)
-            case DnsAnswered():
-                self.names.answered(event)
-            case CgroupNamed():
-                self.cgroups[event.cgroup_id] = event.path
-            case UserNamed():
-                self.users[event.uid] = event.name
+        remember = _REMEMBER.get(type(event))  # a look-up: this runs for each event
+        if remember is not None:
+            remember(self, event)
         return Observed(event=event, process=process, host=self)
 
     def user_name(self, uid: int) -> str:
@@ -47,3 +46,30 @@ class HostContext:
     def parent_of(self, process: Process) -> Process:
         """Who started it; a bare Process where that is not known."""
         return self.tree.get(process.parent)
+
+
+def _connection(host: HostContext, event: ConnectionOpened) -> None:
+    host.sockets.opened(event)
+
+
+def _answer(host: HostContext, event: DnsAnswered) -> None:
+    host.names.answered(event)
+
+
+def _cgroup(host: HostContext, event: CgroupNamed) -> None:
+    host.cgroups[event.cgroup_id] = event.path
+
+
+def _user(host: HostContext, event: UserNamed) -> None:
+    host.users[event.uid] = event.name
+
+
+_REMEMBER: Mapping[type[Event], Callable[[HostContext, Any], None]] = MappingProxyType(
+    {
+        ConnectionOpened: _connection,
+        ConnectionFound: _connection,
+        DnsAnswered: _answer,
+        CgroupNamed: _cgroup,
+        UserNamed: _user,
+    }
+)

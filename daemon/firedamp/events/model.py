@@ -12,9 +12,21 @@ and a PID cannot come round again within a tick.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar, dataclass_transform
+
+T = TypeVar("T")
 
 NS_PER_TICK = 10_000_000
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def fact(cls: type[T]) -> type[T]:
+    """A class of immutable values.
+
+    The type checker enforces it, the interpreter does not: a frozen dataclass takes three times
+    as long to make, and one is made for each fork, exec and exit of the host.
+    """
+    return dataclass(slots=True, kw_only=True, unsafe_hash=True)(cls)
 
 
 class ProcessKey(NamedTuple):
@@ -31,7 +43,7 @@ UNKNOWN_PROCESS = ProcessKey(0, 0)
 """The process of an event that no process of our PID namespace can be named for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Event:
     """One fact about one process. Subclasses are named in the past tense."""
 
@@ -42,7 +54,7 @@ class Event:
 # ---- processes ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ProcessForked(Event):
     """`process` came to be as a copy of `parent`; threads are not reported."""
 
@@ -52,7 +64,7 @@ class ProcessForked(Event):
     comm: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ProcessExecuted(Event):
     """A process replaced its image."""
 
@@ -87,12 +99,12 @@ class ProcessExecuted(Event):
     """Namespaces by inode number; 0 where unknown."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ProcessFound(ProcessExecuted):
     """A process that ran already when the daemon started, as a look at /proc shows it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ProcessExited(Event):
     """The last thread of a process ended. `cpu_ns` is the CPU time of its whole life."""
 
@@ -101,7 +113,7 @@ class ProcessExited(Event):
     cpu_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ProcessRenamed(Event):
     """A process gave its main thread another name, without an exec."""
 
@@ -115,7 +127,7 @@ Transport = Literal["tcp", "udp", "other"]
 Direction = Literal["out", "in"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ConnectionOpened(Event):
     """A process asked for a connection, or sent its first datagram to an address."""
 
@@ -130,12 +142,12 @@ class ConnectionOpened(Event):
     """The kernel refused it because of our deny map."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ConnectionFound(ConnectionOpened):
     """A connection that was there already when the daemon started."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class PayloadSeen(Event):
     """A segment from the start of a connection that begins like a protocol we parse."""
 
@@ -152,7 +164,7 @@ class PayloadSeen(Event):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class DnsMessageSeen(Event):
     """A datagram to or from port 53, undecoded."""
 
@@ -169,7 +181,7 @@ class DnsMessageSeen(Event):
 FileOperation = Literal["create", "write", "open", "rename", "link", "delete", "attributes"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class FileChanged(Event):
     """A watched file or an entry of a watched directory changed."""
 
@@ -190,7 +202,7 @@ class FileChanged(Event):
 # ---- CPU, host facts, losses ----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class CpuMeasured(Event):
     """CPU time (user and system, all threads) that a busy process has used since it started."""
 
@@ -198,7 +210,7 @@ class CpuMeasured(Event):
     threads: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class CgroupNamed(Event):
     """The path, below the cgroup v2 mount, of a cgroup id that other events carry."""
 
@@ -206,7 +218,7 @@ class CgroupNamed(Event):
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class UserNamed(Event):
     """The account name of a UID that other events carry."""
 
@@ -214,7 +226,7 @@ class UserNamed(Event):
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class RecordsLost(Event):
     """Records that a source could not deliver since it last said so."""
 
@@ -227,7 +239,7 @@ class RecordsLost(Event):
 # ---- evidence: what analysers make of the above ---------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class MiningProtocolSpoken(Event):
     """A message of a protocol that only miners, pools and their proxies speak.
 
@@ -248,7 +260,7 @@ class MiningProtocolSpoken(Event):
     algorithms: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class DnsAsked(Event):
     """A process asked for a name."""
 
@@ -258,7 +270,7 @@ class DnsAsked(Event):
     server: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class DnsAnswered(Event):
     """A name server answered a process."""
 
@@ -270,7 +282,7 @@ class DnsAnswered(Event):
     aliases: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class CpuSustained(Event):
     """A process kept CPUs busy over a whole window of time."""
 

@@ -30,7 +30,7 @@ from firedamp.events.model import (
     RecordsLost,
 )
 from firedamp.policy.process_fields import PROCESS_FIELDS
-from firedamp.policy.view import FieldView
+from firedamp.policy.view import Fields, FieldView
 
 Table = Mapping[str, DerivedField]
 E = TypeVar("E", bound=Event)
@@ -41,11 +41,21 @@ NS_PER_S: Final = 1_000_000_000
 def views_of(observed: Observed) -> tuple[FieldView, ...]:
     """The event as each category that it belongs to; none for events that policies do not see."""
     event = observed.event
+    category = _CATEGORY_OF.get(type(event))
+    if category is not None:
+        return (FieldView(category, observed, _FIELDS[category]),)
     if isinstance(event, FileChanged):
         categories = _FILE_CATEGORIES[event.operation]
-    else:
-        categories = _CATEGORIES_OF.get(type(event), ())
-    return tuple([FieldView(name, observed, CATEGORIES[name]) for name in categories])
+        return tuple([FieldView(name, observed, _FIELDS[name]) for name in categories])
+    return ()
+
+
+def categories_of(kind: type[Event]) -> frozenset[str]:
+    """Every category to which events of a class can belong."""
+    if issubclass(kind, FileChanged):
+        return frozenset(name for names in _FILE_CATEGORIES.values() for name in names)
+    category = _CATEGORY_OF.get(kind)
+    return frozenset() if category is None else frozenset({category})
 
 
 def unknown_fields(category: str, names: Iterable[str]) -> dict[str, str]:
@@ -81,7 +91,7 @@ def _of(kind: type[E], read: Callable[[E, Observed], FieldValue]) -> DerivedFiel
 
 def _hostname(address: str, observed: Observed) -> FieldValue:
     """Names that were asked for and answered with this address."""
-    return observed.host.names.all_of(address)
+    return observed.host.names.all_of(address) or None
 
 
 _CONNECTION: Final[Table] = {
@@ -104,7 +114,7 @@ _DNS_ANSWER: Final[Table] = {
     "QueryName": _of(DnsAnswered, lambda e, _: e.name),
     "QueryType": _of(DnsAnswered, lambda e, _: e.record_type),
     "QueryStatus": _of(DnsAnswered, lambda e, _: e.response_code),
-    "QueryResults": _of(DnsAnswered, lambda e, _: e.addresses + e.aliases),
+    "QueryResults": _of(DnsAnswered, lambda e, _: e.addresses + e.aliases or None),
 }
 
 _FILE: Final[Table] = {
@@ -112,7 +122,7 @@ _FILE: Final[Table] = {
     "SourceFilename": _of(FileChanged, lambda e, _: e.old_path or None),
     "Operation": _of(FileChanged, lambda e, _: e.operation),
     "Place": _of(FileChanged, lambda e, _: e.place or None),
-    "AddedLines": _of(FileChanged, lambda e, _: e.added_lines),
+    "AddedLines": _of(FileChanged, lambda e, _: e.added_lines or None),
 }
 
 _MINING: Final[Table] = {
@@ -120,7 +130,7 @@ _MINING: Final[Table] = {
     "Method": _of(MiningProtocolSpoken, lambda e, _: e.method or None),
     "Login": _of(MiningProtocolSpoken, lambda e, _: e.login or None),
     "Agent": _of(MiningProtocolSpoken, lambda e, _: e.agent or None),
-    "Algorithms": _of(MiningProtocolSpoken, lambda e, _: e.algorithms),
+    "Algorithms": _of(MiningProtocolSpoken, lambda e, _: e.algorithms or None),
     "Direction": _of(MiningProtocolSpoken, lambda e, _: e.direction),
     "DestinationIp": _of(MiningProtocolSpoken, lambda e, _: e.address),
     "DestinationPort": _of(MiningProtocolSpoken, lambda e, _: e.port),
@@ -183,16 +193,18 @@ _FILE_CATEGORIES: Final[Mapping[FileOperation, tuple[str, ...]]] = {
     "attributes": ("file_change",),
 }
 
-_CATEGORIES_OF: Final[Mapping[type[Event], tuple[str, ...]]] = {
-    ProcessExecuted: ("process_creation",),
-    ProcessFound: ("process_creation",),
-    ProcessExited: ("process_termination",),
-    ProcessRenamed: ("process_rename",),
-    ConnectionOpened: ("network_connection",),
-    ConnectionFound: ("network_connection",),
-    DnsAsked: ("dns_query",),
-    DnsAnswered: ("dns_answer",),
-    MiningProtocolSpoken: ("mining_protocol",),
-    CpuSustained: ("process_cpu",),
-    RecordsLost: ("records_lost",),
+_FIELDS: Final = {name: Fields(table) for name, table in CATEGORIES.items()}
+
+_CATEGORY_OF: Final[Mapping[type[Event], str]] = {
+    ProcessExecuted: "process_creation",
+    ProcessFound: "process_creation",
+    ProcessExited: "process_termination",
+    ProcessRenamed: "process_rename",
+    ConnectionOpened: "network_connection",
+    ConnectionFound: "network_connection",
+    DnsAsked: "dns_query",
+    DnsAnswered: "dns_answer",
+    MiningProtocolSpoken: "mining_protocol",
+    CpuSustained: "process_cpu",
+    RecordsLost: "records_lost",
 }

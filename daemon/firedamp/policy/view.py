@@ -12,13 +12,12 @@ TEXT or FOLDED alone stand for all fields of the event together, as a tuple.
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, Self
 
 from firedamp.analysis.base import DerivedField, FieldValue
 from firedamp.context.host import HostContext
 from firedamp.context.process import Observed, Process
-from firedamp.events.model import Event, ProcessKey
+from firedamp.events.model import Event, ProcessKey, fact
 
 TEXT: Final = "\x01"
 FOLDED: Final = "\x02"
@@ -27,7 +26,7 @@ _TEST_PID: Final = 1000
 _NS_PER_S: Final = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class StatedEvent(Event):
     """An event of which a test says only this."""
 
@@ -35,17 +34,30 @@ class StatedEvent(Event):
     fields: tuple[tuple[str, str], ...]
 
 
+class Fields:
+    """The fields of a category, with accessors for each form of each."""
+
+    __slots__ = ("forms", "names")
+
+    def __init__(self, accessors: Mapping[str, DerivedField]) -> None:
+        self.names = tuple(accessors)
+        self.forms: dict[str, DerivedField] = {}
+        for name, accessor in accessors.items():
+            self.forms[name] = accessor
+            self.forms[TEXT + name] = _as_text(accessor)
+            self.forms[FOLDED + name] = _as_folded(accessor)
+
+
 class FieldView(dict[str, FieldValue]):
     """The fields of one event in one category. A field that it does not have is None."""
 
-    __slots__ = ("_accessors", "category", "observed")
+    __slots__ = ("_fields", "category", "observed")
 
-    def __init__(
-        self, category: str, observed: Observed, accessors: Mapping[str, DerivedField]
-    ) -> None:
+    def __init__(self, category: str, observed: Observed, fields: Fields) -> None:
+        # Not super().__init__(): it is empty, and this runs for every event.
         self.category = category
         self.observed = observed
-        self._accessors = accessors
+        self._fields = fields
 
     @classmethod
     def from_mapping(
@@ -55,68 +67,95 @@ class FieldView(dict[str, FieldValue]):
 
         Where the mapping does not say who did it, it is always the same process and actor.
         """
-        fields = {"ActorId": "1:1", **mapping}
-        pid = fields.get("ProcessId")
+        stated = {"ActorId": "1:1", **mapping}
+        pid = stated.get("ProcessId")
         key = ProcessKey(pid if isinstance(pid, int) else _TEST_PID, 1)
-        stated = tuple((name, str(value)) for name, value in mapping.items())
-        at_ns = round(at_s * _NS_PER_S)
-        event = StatedEvent(at_ns=at_ns, process=key, category=category, fields=stated)
-        process = Process(key=key, actor=_actor_key(str(fields["ActorId"])))
+        event = StatedEvent(
+            at_ns=round(at_s * _NS_PER_S),
+            process=key,
+            category=category,
+            fields=tuple((name, str(value)) for name, value in mapping.items()),
+        )
+        process = Process(key=key, actor=_actor_key(str(stated["ActorId"])))
         observed = Observed(event=event, process=process, host=HostContext())
-        return cls(category, observed, {name: _constant(value) for name, value in fields.items()})
+        fields = Fields({name: _constant(value) for name, value in stated.items()})
+        return cls(category, observed, fields)
 
     def present(self) -> Iterator[tuple[str, FieldValue]]:
         """The fields that the event has, with their values."""
-        for name in self._accessors:
+        for name in self._fields.names:
             value = self[name]
             if value is not None:
                 yield name, value
 
     def __missing__(self, name: str) -> FieldValue:
-        form = name[:1]
-        if form == FOLDED:
-            value = _fold(self[TEXT + name[1:]])
-        elif form != TEXT:
-            accessor = self._accessors.get(name)
-            value = accessor(self.observed) if accessor else None
-            if value == ():
-                value = None
-        elif len(name) == 1:
-            value = tuple(self._all_texts())
+        form = self._fields.forms.get(name)
+        if form is not None:
+            value = form(self.observed)
+        elif name in {TEXT, FOLDED}:
+            value = tuple(self._all_texts(name))
         else:
-            value = _text(self[name[1:]])
+            value = None
         self[name] = value
         return value
 
-    def _all_texts(self) -> Iterator[str]:
-        for name in self._accessors:
-            value = self[TEXT + name]
+    def _all_texts(self, form: str) -> Iterator[str]:
+        for name in self._fields.names:
+            value = self[form + name]
             if isinstance(value, tuple):
                 yield from value
             elif value is not None:
                 yield str(value)
 
 
+def _as_text(accessor: DerivedField) -> DerivedField:
+    return lambda observed: _text(accessor(observed))
+
+
+def _as_folded(accessor: DerivedField) -> DerivedField:
+    def folded(observed: Observed) -> FieldValue:
+        value = accessor(observed)
+        return fold(value) if type(value) is str else _fold(_text(value))
+
+    return folded
+
+
 def _text(value: FieldValue) -> str | tuple[str, ...] | None:
-    if value is None or isinstance(value, str | tuple):
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
 
 
+def fold(text: str) -> str:
+    """The text with every letter in lower case, each by itself, so that lengths stay.
+
+    `str.lower` looks at neighbours (a final sigma) and makes two letters of some: then a part
+    of a text would no longer be a part of it, nor `?` stand for one letter.
+    """
+    return text.lower() if text.isascii() else "".join(map(_lower, text))
+
+
+def _lower(letter: str) -> str:
+    lower = letter.lower()
+    return lower if len(lower) == 1 else letter
+
+
 def _fold(value: FieldValue) -> FieldValue:
     if isinstance(value, str):
-        return value.lower()
+        return fold(value)
     if isinstance(value, tuple):
-        return tuple([one.lower() for one in value])
+        return tuple([fold(one) for one in value])
     return value
 
 
 def _constant(value: object) -> DerivedField:
     fixed: FieldValue
     if isinstance(value, list | tuple):
-        fixed = tuple(str(one) for one in value)
+        fixed = tuple(str(one) for one in value) or None
     elif value is None or isinstance(value, str | int | float):
         fixed = value
     else:
