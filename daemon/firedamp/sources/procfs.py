@@ -137,13 +137,10 @@ class _Looker:
         if stat.is_kernel_thread:
             return None
         pid = stat.key.pid
-        at = str(pid)
-        if stat.state in "ZX":
-            thread = _living_thread(pid)
-            if thread is None:
-                return None
-            at = f"{pid}/task/{thread}"
-        image, facts = _image(at)
+        running = _running(pid)
+        if running is None:
+            return None
+        at, image, facts = running
         arguments = read(f"{at}/cmdline", MAX_ARGV_BYTES + 1)
         status = read(f"{at}/status", 4096)
         found = ProcessFound(
@@ -189,22 +186,22 @@ class _Looker:
         return self._cgroup_ids[path]
 
 
-def _living_thread(pid: int) -> int | None:
-    for thread in numbers(f"{pid}/task"):
-        data = read(f"{pid}/task/{thread}/stat", 1024)
-        state = data[data.rfind(b")") + 2 :][:1]
-        if state and state not in b"ZX":
-            return thread
+def _running(pid: int) -> tuple[str, str, FileFacts] | None:
+    """Where in /proc to look at a process, and its image; None if no thread of it runs on."""
+    for at in (str(pid), *(f"{pid}/task/{thread}" for thread in numbers(f"{pid}/task"))):
+        try:
+            return at, *_image(at)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has given up its memory, as one that is ending does first
+        except OSError:
+            return at, "", _NO_IMAGE  # it lives, and keeps its image from us
     return None
 
 
 def _image(at: str) -> tuple[str, FileFacts]:
     """The file that runs, named as it was when it was opened, and facts about it."""
-    path = link(f"{at}/exe")
-    try:
-        fd = os.open(f"{at}/exe", os.O_PATH | os.O_CLOEXEC, dir_fd=proc())
-    except OSError:
-        return path.removesuffix(_DELETED), _NO_IMAGE
+    path = os.readlink(f"{at}/exe", dir_fd=proc())
+    fd = os.open(f"{at}/exe", os.O_PATH | os.O_CLOEXEC, dir_fd=proc())
     try:
         facts = of_descriptor(fd)
     finally:
@@ -223,9 +220,13 @@ def _is_named(path: str, facts: FileFacts) -> bool:
 
 
 def _argv(data: bytes) -> tuple[str, ...]:
-    # A process that writes its own title can leave a string without an end, or only blanks.
-    arguments = data.rstrip(b"\0").split(b"\0")
-    return tuple(os.fsdecode(argument) for argument in arguments) if data else ()
+    if not data:
+        return ()
+    # A process that writes its own title ends it in a row of NULs, or in none.
+    text = data.removesuffix(b"\0")
+    title = text.rstrip(b"\0")
+    arguments = (title if len(text) - len(title) > 1 else text).split(b"\0")
+    return tuple(os.fsdecode(argument) for argument in arguments)
 
 
 def _namespace(at: str, name: str) -> int:
