@@ -58,7 +58,7 @@ class Verbs:
 
     def doctor(self, _arguments: Arguments) -> Result:
         """Each capability, its hook, and what that cannot see."""
-        return {"rows": self._service.sources.hooks}
+        return {"hooks": self._service.sources.hooks}
 
     def reload(self, _arguments: Arguments) -> Result:
         """Put new policies in force, or say why not."""
