@@ -15,11 +15,15 @@ struct inode_key {
 // The watched files and directories, kept by the daemon. 5,000 accounts with eight files each.
 BPF_HASH(watched, struct inode_key, u8, 65536);
 
+#define IS_KERNEL_THREAD 0x00200000 // PF_KTHREAD, linux/sched.h
+
 static __always_inline int tell_dirty(struct inode *inode)
 {
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct super_block *sb = NULL;
 	struct inode_key key = {};
 	struct wire_file *record;
+	u32 task_flags = 0;
 	u64 flags;
 
 	READ(key.inode, inode->i_ino);
@@ -27,14 +31,18 @@ static __always_inline int tell_dirty(struct inode *inode)
 	READ(key.device, sb->s_dev);
 	if (!watched.lookup(&key))
 		return 0;
+	// Writeback dirties the inode once more when it finds places for the blocks: seconds after
+	// the write, and in the name of a kernel thread. Whoever wrote was told of then.
+	READ(task_flags, task->flags);
+	if (task_flags & IS_KERNEL_THREAD)
+		return 0;
 	flags = ring_flags(WIRE_FILE, 1, 1);
 	record = files.ringbuf_reserve(sizeof(*record));
 	if (!record) {
 		count_drop(WIRE_FILE);
 		return 0;
 	}
-	fill_header(&record->header, leader_of((struct task_struct *)bpf_get_current_task()),
-		    WIRE_FILE, sizeof(*record));
+	fill_header(&record->header, leader_of(task), WIRE_FILE, sizeof(*record));
 	record->inode = key.inode;
 	record->device = key.device;
 	record->uid = bpf_get_current_uid_gid();

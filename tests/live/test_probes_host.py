@@ -76,6 +76,29 @@ def test_store_through_a_mapping_is_told(probes, tmp_path):
     assert {e.inode for e in probes.seen if isinstance(e, InodeDirtied)} == {entry[1]}
 
 
+def test_writeback_is_not_taken_for_a_write(probes, tmp_path):
+    """
+    A file system that puts off finding places for blocks dirties the inode again when it does:
+    a kernel thread did not change the file.
+    """
+    grown = tmp_path / "grown"
+    grown.write_text("")
+    os.sync()
+    entry = (device_of(grown), grown.stat().st_ino)
+    probes.source.watch_inodes([entry], [])
+    probes.collect()
+    probes.seen.clear()
+    with grown.open("ab") as file:
+        file.write(bytes(100_000))
+    os.sync()
+    time.sleep(0.2)
+
+    told = {e.process for e in probes.collect() if isinstance(e, InodeDirtied)}
+    probes.source.watch_inodes([], [entry])
+
+    assert told == {key_of(os.getpid())}
+
+
 def test_each_capability_says_which_hook_it_uses(loaded):
     """On a kernel that runs probes at all, every capability has a hook."""
     assert {a.capability: a.hook for a in loaded.attempts if not a.hook} == {}

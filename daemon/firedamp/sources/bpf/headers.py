@@ -38,6 +38,7 @@ WANTED: dict[str, tuple[str, ...]] = {
     "signal_struct": ("live", "sum_sched_runtime"),
     "sched_entity": ("sum_exec_runtime",),
     "task_struct": (
+        "flags",
         "pid",
         "tgid",
         "real_parent",
