@@ -171,7 +171,8 @@ def _policy(policy: Policy, blind: str, loaded: PolicySet) -> str:
         lines.append(f"- ATT&CK: {techniques}.")
     if blind:
         lines.append(f"- Does not see: {_sentence(blind)}")
-    lines += [f"- May be wrong about: {_sentence(text)}" for text in summary.falsepositives]
+    wrong = [text for text in summary.falsepositives if text.lower().rstrip(".") != "none known"]
+    lines += [f"- May be wrong about: {_sentence(text)}" for text in wrong]
     return "\n".join(lines) + "\n"
 
 
