@@ -108,7 +108,7 @@ def gateways() -> frozenset[Address]:
     """Next hops of every route in every table of the daemon's network namespace."""
     hops: set[Address] = set()
     for payload in _dump(_RTM_GETROUTE, _RTMSG):
-        hops.update(_next_hops(payload[_RTMSG:]))
+        hops.update(next_hops(payload[_RTMSG:]))
     return frozenset(hops)
 
 
@@ -130,7 +130,7 @@ def resolvers(paths: Iterable[str] = _RESOLVERS) -> frozenset[Address]:
     return frozenset(found)
 
 
-def _next_hops(attributes: bytes) -> Iterator[Address]:
+def next_hops(attributes: bytes) -> Iterator[Address]:
     for kind, value in _attributes(attributes):
         if kind == _RTA_GATEWAY and len(value) in (4, 16):
             yield ipaddress.ip_address(value)
@@ -140,7 +140,7 @@ def _next_hops(attributes: bytes) -> Iterator[Address]:
             hops = value
             while len(hops) >= _RTNEXTHOP:
                 length = max(_RTNEXTHOP, struct.unpack_from("=H", hops)[0])
-                yield from _next_hops(hops[_RTNEXTHOP:length])
+                yield from next_hops(hops[_RTNEXTHOP:length])
                 hops = hops[(length + 3) & ~3 :]
 
 

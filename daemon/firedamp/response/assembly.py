@@ -44,17 +44,21 @@ def all_actions(
     }
 
 
-def open_ledger(settings: Settings) -> Ledger:
-    """Open the ledger in the state directory, making both if they are not there.
+def open_ledger(settings: Settings, *, make: bool = True) -> Ledger:
+    """Open the ledger in the state directory, which is made if it is not there.
 
     Raises:
-        ActionError: it cannot be opened.
+        ActionError: it cannot be opened; or it is not there, and `make` is not set.
     """
+    path = Path(settings.state_directory) / "ledger.db"
     try:
-        os.makedirs(settings.state_directory, mode=0o700, exist_ok=True)
+        if make:
+            os.makedirs(settings.state_directory, mode=0o700, exist_ok=True)
+        else:
+            path.stat()
     except OSError as error:
-        raise ActionError(f"{settings.state_directory}: {error.strerror}") from error
-    return Ledger(Path(settings.state_directory) / "ledger.db")
+        raise ActionError(f"{path}: {error.strerror}") from error
+    return Ledger(path)
 
 
 def assemble(

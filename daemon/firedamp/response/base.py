@@ -41,6 +41,17 @@ class Receipt:
     id: int = 0
     """The ledger's number of this receipt: what `firedamp undo` takes. 0: not in the ledger."""
 
+    def to_json(self) -> dict[str, object]:
+        """What `firedamp undo` and its kin show; not what undoing needs."""
+        return {
+            "id": self.id,
+            "step": self.step,
+            "action": self.action,
+            "outcome": self.outcome,
+            "target": self.target,
+            "reason": self.reason,
+        }
+
 
 class Intend(Protocol):
     """Write an intent to the ledger."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import ClassVar, Protocol, cast
 
-from firedamp.errors import ActionError, FiredampError, Refused
+from firedamp.errors import FiredampError, Refused
 from firedamp.policy.types import ActionName, Decision
 from firedamp.response.addresses import Address, AddressGuard, parse
 from firedamp.response.base import Intend, Outcome, Receipt
@@ -29,10 +29,10 @@ class DenyMap(Protocol):
         """Refuse it until a time of the boot-time clock. None: every port.
 
         Raises:
-            ActionError: the map is full, or not there.
+            FiredampError: the map is full.
         """
 
-    def allow(self, address: str, port: int | None) -> None:
+    def allow(self, address: str, port: int | None) -> object:
         """Take it back; nothing happens if it is not denied."""
 
 
@@ -106,6 +106,12 @@ class Block:
             if missing and why
         )
 
+    def forget_expired(self) -> None:
+        """Take out of the deny map what ran out; nftables does so by itself."""
+        for address in self._nft.pop_expired():
+            if self._deny_map is not None:
+                self._deny_map.allow(str(address), None)
+
     def stop(self, *, remove: bool) -> None:
         """The service ends: leave the blocks to run out by themselves, or take them away.
 
@@ -147,7 +153,7 @@ class Block:
         boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         try:
             self._deny_map.deny(str(address), None, boot_ns + left_ns)
-        except ActionError as error:
+        except FiredampError as error:
             return str(error)
         return ""
 

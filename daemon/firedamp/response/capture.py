@@ -24,8 +24,8 @@ _LONGEST = 1 << 20
 _LARGEST_IMAGE = 256 << 20
 _TEXTS = ("maps", "status", "stat", "cgroup", "limits", "mountinfo", "wchan")
 _SECRET = re.compile(
-    rb"(?i)^(-{0,2}[\w.-]*(?:pass|pwd|secret|token|api_?key|credential|private|cookie|session"
-    rb"|auth|connection_?string|database_url|dsn)[\w.-]*)=(.+)$",
+    rb"(?i)^(-{0,2}[\w.-]*(?:pass|pwd|secret|token|api[_-]?key|credential|private|cookie|session"
+    rb"|auth|connection[_-]?string|database[_-]?url|dsn)[\w.-]*)=(.+)$",
     re.DOTALL,
 )
 _MASK = rb"\1=***"

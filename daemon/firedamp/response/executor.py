@@ -13,6 +13,7 @@ Rules:
    wrong because records were lost.
 """
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -93,6 +94,9 @@ class Executor:
         Raises:
             ActionError: the keeper died and cannot be started anew.
         """
+        block = self._actions.get("block")
+        if isinstance(block, Block):
+            block.forget_expired()
         self._keeper.check()
         self._keeper.forget_dead()
 
@@ -273,7 +277,9 @@ class Executor:
             self._executed.popitem(last=False)
 
     def _tripped(self, why: str) -> None:
-        self._note_breaker("done", why)
+        # It holds in this run whether it can be written down or not.
+        with contextlib.suppress(ActionError):
+            self._note_breaker("done", why)
         self._on_breaker(why)
 
     def _note_breaker(self, outcome: Outcome, why: str) -> None:

@@ -59,7 +59,6 @@ _COLUMNS = (
 )  # fmt: skip
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM entries"  # noqa: S608 - our own column names
 _INSERT = f"INSERT INTO entries VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
-_BUSY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +92,10 @@ class Entry:
 class Ledger:
     """The SQLite file, opened for reading and adding."""
 
-    def __init__(self, path: Path | str, *, boot: str = "") -> None:
+    def __init__(self, path: Path | str, *, boot: str = "", busy_s: float = 5.0) -> None:
         """Open it, or make it. `boot` is this boot's id; empty: the kernel is asked.
+
+        Another writer is waited for at most `busy_s`.
 
         Raises:
             ActionError: it cannot be opened, or a newer version wrote it.
@@ -103,7 +104,7 @@ class Ledger:
         try:
             # Not as the umask says: targets and reasons are for root's eyes.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA cache_size = -256")

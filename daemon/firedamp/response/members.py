@@ -128,10 +128,10 @@ class Members:
         return tuple(stat.key for stat in everyone if _belongs(stat, ours) and self.admit(stat.key))
 
     def close(self, *, keep: bool) -> None:
-        """Let go of all members; `keep` those that are stopped, which somebody will continue."""
-        free = [key for key in self._keys if not (keep and key in self.stopped)]
-        self._keeper.forget([key for key in free if key in self.stopped])
-        self._host.release(free)
+        """Let go of all members; with `keep`, those that are stopped stay in the keeper's care."""
+        if not keep:
+            self._keeper.forget(self.stopped)
+        self._host.release(self._keys)
 
     # ---- private ----------------------------------------------------------------------------
 

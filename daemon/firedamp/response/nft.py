@@ -41,8 +41,8 @@ _NO_NFTABLES = 3
 _NS_PER_MS = 1_000_000
 
 # As in nft_table, which must not be imported for them.
-_MARK_TIMEOUT = (0x1122334455667788).to_bytes(8, "big")
-_MARK_ADDRESS = {4: b"\xa5\x5a\xc3\x3c", 6: bytes(range(0xB0, 0xC0))}
+MARK_TIMEOUT = (0x1122334455667788).to_bytes(8, "big")
+MARK_ADDRESS = {4: b"\xa5\x5a\xc3\x3c", 6: bytes(range(0xB0, 0xC0))}
 
 
 class _Rule(NamedTuple):
@@ -136,6 +136,14 @@ class NftTable:
     def is_blocked(self, address: Address) -> bool:
         return self._until.get(address, 0) > time.time_ns()
 
+    def pop_expired(self) -> list[Address]:
+        """Forget what has run out, and say what it was."""
+        now = time.time_ns()
+        expired = [address for address, until in self._until.items() if until <= now]
+        for address in expired:
+            del self._until[address]
+        return expired
+
     def remove(self) -> None:
         """Take the table away; nothing happens if there is none.
 
@@ -225,8 +233,8 @@ class NftTable:
         messages = []
         for verb in verbs:
             template = self._templates[f"{verb}{address.version}"]
-            message = template.replace(_MARK_ADDRESS[address.version], address.packed)
-            messages.append(message.replace(_MARK_TIMEOUT, timeout_ms.to_bytes(8, "big")))
+            message = template.replace(MARK_ADDRESS[address.version], address.packed)
+            messages.append(message.replace(MARK_TIMEOUT, timeout_ms.to_bytes(8, "big")))
         self._send(messages)
 
     def _send(self, messages: list[bytes]) -> None:

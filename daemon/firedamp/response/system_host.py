@@ -31,7 +31,7 @@ class SystemHost:
     def __init__(self) -> None:
         self._pidfds: dict[ProcessKey, int] = {}
         # CONFIG_PROC_CHILDREN; without it every look for children is a scan of /proc.
-        self._lists_children = os.path.exists("/proc/thread-self/children")
+        self.lists_children = os.path.exists("/proc/thread-self/children")
         self._mounts = _mount_namespace("self")
 
     def now_ns(self) -> int:
@@ -108,7 +108,7 @@ class SystemHost:
         return "blocked" if "D" in states else "stopped"
 
     def children(self, key: ProcessKey) -> tuple[ProcessKey, ...]:
-        if not self._lists_children:
+        if not self.lists_children:
             return tuple(s.key for s in self.everyone() if s.parent_pid == key.pid)
         found = (self._stat_of(pid) for pid in _child_pids(key.pid))
         return tuple(s.key for s in found if s is not None and s.parent_pid == key.pid)

@@ -7,7 +7,7 @@ The result of each goes into the ledger, so that nothing is taken back twice.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 from firedamp.errors import ActionError, FiredampError
 from firedamp.policy.types import ActionName
@@ -26,6 +26,19 @@ class Selection:
     incident: str = ""
     since_ns: int = 0
     """Wall-clock time."""
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, object]) -> "Selection":
+        """Read what came over the control socket.
+
+        Raises:
+            ActionError: it does not select exactly one thing.
+        """
+        kinds: dict[str, type] = {"number": int, "incident": str, "since_ns": int}
+        given = {name: arguments[name] for name in kinds if arguments.get(name)}
+        if len(given) != 1 or not all(type(v) is kinds[name] for name, v in given.items()):
+            raise ActionError("undo takes the number of an action, an incident, or a time")
+        return cls(**cast("dict[str, Any]", given))
 
 
 def undo(
