@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from firedamp.errors import PolicyError
+from firedamp.policy.demand import demand_on
 from firedamp.policy.ir import (
     And,
+    Comparison,
     Condition,
     Correlation,
     Inapplicable,
@@ -19,10 +21,10 @@ from firedamp.policy.ir import (
     PolicySet,
     Regex,
     Rule,
-    Test,
     Text,
 )
 from firedamp.policy.matchers import Matcher, single, text_group
+from firedamp.policy.shortlist import Shortlist, entry_of, keys_of
 from firedamp.policy.view import FieldView
 
 
@@ -36,9 +38,10 @@ class CompiledRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledPolicies:
-    """A policy set that is ready to run."""
+    """A policy set that is ready to run. Shared by nobody: it remembers what it works out."""
 
     by_category: Mapping[str, tuple[CompiledRule, ...]]
+    shortlists: Mapping[str, Shortlist[CompiledRule]]
     correlations: tuple[Correlation, ...] = ()
     inapplicable: tuple[Inapplicable, ...] = ()
     digest: str = field(default="")
@@ -65,10 +68,22 @@ def compile_policies(policies: PolicySet) -> CompiledPolicies:
         by_category.setdefault(rule.category, []).append(compiled)
     return CompiledPolicies(
         by_category={name: tuple(rules) for name, rules in by_category.items()},
+        shortlists={name: _shortlist(name, rules) for name, rules in by_category.items()},
         correlations=policies.correlations,
         inapplicable=policies.inapplicable,
         digest=policies.digest,
     )
+
+
+def _shortlist(category: str, rules: Iterable[CompiledRule]) -> Shortlist[CompiledRule]:
+    keys = keys_of(category)
+    entries = []
+    for one in rules:
+        condition = one.rule.condition
+        demand = demand_on(keys.fields, condition)
+        matcher = compile_condition(demand) if demand else None
+        entries.append(entry_of(keys, one, condition, matcher))
+    return Shortlist(keys, entries)
 
 
 def compile_condition(condition: Condition) -> Matcher:
@@ -78,7 +93,7 @@ def compile_condition(condition: Condition) -> Matcher:
         PolicyError: a value cannot be compared with.
     """
     match condition:
-        case Test():
+        case Comparison():
             return single(condition)
         case Not(item):
             return _negation(compile_condition(item))
@@ -106,7 +121,7 @@ def _grouped(items: Iterable[Condition]) -> Iterable[Matcher]:
     groups: dict[tuple[str | None, bool], list[Text]] = {}
     rest: list[Condition] = []
     for item in items:
-        if isinstance(item, Test) and isinstance(item.value, Text):
+        if isinstance(item, Comparison) and isinstance(item.value, Text):
             groups.setdefault((item.field, item.value.cased), []).append(item.value)
         else:
             rest.append(item)
@@ -118,13 +133,13 @@ def _grouped(items: Iterable[Condition]) -> Iterable[Matcher]:
 def _cost(condition: Condition) -> int:
     """A rough order by what it takes to evaluate."""
     match condition:
-        case Test(None, _):
+        case Comparison(None, _):
             return 50
-        case Test(_, Regex()):
+        case Comparison(_, Regex()):
             return 10
-        case Test(_, Text(parts)):
+        case Comparison(_, Text(parts)):
             return min(1 + len(parts), 8)
-        case Test():
+        case Comparison():
             return 1
         case Not(item):
             return _cost(item)
@@ -138,6 +153,8 @@ def _negation(matcher: Matcher) -> Matcher:
 
 
 def _all(matchers: list[Matcher]) -> Matcher:
+    if not matchers:
+        return lambda _view: True
     if len(matchers) == 1:
         return matchers[0]
     if len(matchers) == 2:

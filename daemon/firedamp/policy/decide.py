@@ -20,6 +20,7 @@ from firedamp.policy.types import ACTION_ORDER, Alert, Decision, Mode, PolicySum
 from firedamp.settings import Settings
 
 Address = tuple[str, int]
+_WITH_REMOTE = frozenset({"mining_protocol", "network_connection"})
 
 
 def decide(alert: Alert, settings: Settings, host: HostContext) -> Decision | None:
@@ -34,7 +35,7 @@ def decide(alert: Alert, settings: Settings, host: HostContext) -> Decision | No
         mode=mode_of(alert.policy, settings),
         target=alert.process,
         related=related,
-        addresses=tuple(dict.fromkeys(_addresses(alert, related, host))),
+        addresses=tuple(dict.fromkeys(_addresses(alert, related))),
         files=tuple(dict.fromkeys(_files(alert, host))),
         reason=f"{alert.policy.title}: {alert.summary}",
     )
@@ -61,21 +62,20 @@ def _related(alert: Alert, host: HostContext) -> Iterator[ProcessKey]:
             yield key
 
 
-def _addresses(
-    alert: Alert, related: tuple[ProcessKey, ...], host: HostContext
-) -> Iterator[Address]:
-    """Remote ends that the alert or its evidence names, and those of the processes' sockets."""
-    own = (alert.process, *related)
+def _addresses(alert: Alert, related: tuple[ProcessKey, ...]) -> Iterator[Address]:
+    """Remote ends that the alert or its evidence names.
+
+    Not those of the processes' other sockets: a miner could connect to whatever the business
+    depends on, and have us cut it off.
+    """
     fields = dict(alert.fields)
     address, port = fields.get("DestinationIp"), fields.get("DestinationPort")
-    if alert.category != "dns_query" and isinstance(address, str) and isinstance(port, int):
+    if alert.category in _WITH_REMOTE and isinstance(address, str) and isinstance(port, int):
         yield address, port
     for one in alert.evidence:
-        if one.address and one.process in own:
+        named = one.category in _WITH_REMOTE and one.process in {alert.process, *related}
+        if one.address and named:
             yield one.address
-    for key in own:
-        for socket in host.sockets.of_process(key):
-            yield socket.address, socket.port
 
 
 def _files(alert: Alert, host: HostContext) -> Iterator[str]:

@@ -19,6 +19,7 @@ class Engine:
 
     def __init__(self, compiled: CompiledPolicies, *, boot_id: str) -> None:
         self.compiled = compiled
+        self._shortlists = compiled.shortlists
         self._boot_id = boot_id.encode()
         self._limit = RateLimit()
         self._correlators = [Correlator(one) for one in compiled.correlations]
@@ -40,7 +41,10 @@ class Engine:
     def feed(self, view: FieldView) -> list[Alert]:
         """Take one event in one category; give back the alerts that it completes."""
         alerts: list[Alert] = []
-        for compiled in self.compiled.by_category.get(view.category, ()):
+        shortlist = self._shortlists.get(view.category)
+        if shortlist is None:
+            return alerts
+        for compiled in shortlist.of(view):
             if compiled.matches(view):
                 alerts.extend(self._matched(compiled.rule, view))
         return alerts

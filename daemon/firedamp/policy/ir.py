@@ -100,7 +100,7 @@ Value = Text | Number | Boolean | Null | Exists | Regex | Network | Compare | Sa
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Comparison:
     """One field against one value."""
 
     field: str | None
@@ -123,7 +123,7 @@ class Not:
     item: "Condition"
 
 
-Condition = Test | And | Or | Not
+Condition = Comparison | And | Or | Not
 
 
 # ---- policies -------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from firedamp.errors import PolicyError
 from firedamp.policy.ir import (
     Boolean,
     Compare,
+    Comparison,
     Exists,
     Network,
     Null,
@@ -24,18 +25,17 @@ from firedamp.policy.ir import (
     Operator,
     Regex,
     SameAs,
-    Test,
     Text,
     Value,
     Wildcard,
 )
-from firedamp.policy.view import FOLDED, TEXT, FieldView
+from firedamp.policy.view import FOLDED, TEXT, FieldView, fold
 
 Matcher = Callable[[FieldView], bool]
 TextPredicate = Callable[[str], bool]
 
 MAX_PATTERN: Final = 4096
-_FEW: Final = 6
+_FEW: Final = 32
 """Up to so many substrings are looked for one by one, which is faster than a regular
 expression that looks for all of them."""
 
@@ -115,9 +115,9 @@ class _Shapes:
         if self._suffixes:
             suffixes = tuple(self._suffixes)
             found.append(lambda value: value.endswith(suffixes))
-        if len(self._substrings) <= _FEW:
-            found.extend(_contains(text) for text in self._substrings)
-        else:
+        if 0 < len(self._substrings) <= _FEW:
+            found.append(_contains(tuple(self._substrings)))
+        elif self._substrings:
             search = re.compile("|".join(map(re.escape, self._substrings))).search
             found.append(lambda value: search(value) is not None)
         if self._expressions:
@@ -126,8 +126,18 @@ class _Shapes:
         return found
 
 
-def _contains(text: str) -> TextPredicate:
-    return lambda value: text in value
+def _contains(texts: tuple[str, ...]) -> TextPredicate:
+    if len(texts) == 1:
+        [only] = texts
+        return lambda value: only in value
+
+    def contains(value: str) -> bool:
+        for text in texts:  # noqa: SIM110 - any() would cost a generator
+            if text in value:
+                return True
+        return False
+
+    return contains
 
 
 def _expression(parts: Sequence[str | Wildcard]) -> str:
@@ -194,10 +204,10 @@ def text_group(field: str | None, patterns: Sequence[Text]) -> Matcher:
 
 
 def _lower(part: str | Wildcard) -> str | Wildcard:
-    return part.lower() if isinstance(part, str) else part
+    return fold(part) if isinstance(part, str) else part
 
 
-def single(test: Test) -> Matcher:
+def single(test: Comparison) -> Matcher:
     """The matcher of one comparison.
 
     Raises:

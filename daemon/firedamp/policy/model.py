@@ -68,7 +68,7 @@ class Expectation(Strict):
     response: tuple[ActionName, ...] | None = None
 
 
-class TestCase(Strict):
+class StatedCase(Strict):
     """Events are maps of a category, of fields, and of `at`, the seconds since the first."""
 
     name: Annotated[str, Field(min_length=1)]
@@ -84,7 +84,7 @@ class Extension(Strict):
     alert: bool | None = None
     every: Annotated[float, BeforeValidator(seconds)] = 60.0
     blind_spots: str = ""
-    tests: tuple[TestCase, ...] = ()
+    tests: tuple[StatedCase, ...] = ()
 
     @model_validator(mode="after")
     def _acts_only_aloud(self) -> "Extension":

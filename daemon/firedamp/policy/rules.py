@@ -10,7 +10,7 @@ from firedamp.policy.files import Source
 from firedamp.policy.ir import Case, CaseEvent, Condition, Rule
 from firedamp.policy.logsource import Logsource
 from firedamp.policy.metadata import Head, Heads
-from firedamp.policy.model import Extension, TestCase
+from firedamp.policy.model import Extension, StatedCase
 from firedamp.policy.sigma import Detections
 from firedamp.policy.types import Level
 from firedamp.strict_yaml import YamlPath
@@ -99,7 +99,7 @@ def read_cases(source: Source, extension: Extension, heads: Heads) -> tuple[Case
     return tuple(_cases(source, extension.tests, heads))
 
 
-def _cases(source: Source, tests: Iterable[TestCase], heads: Heads) -> Iterator[Case]:
+def _cases(source: Source, tests: Iterable[StatedCase], heads: Heads) -> Iterator[Case]:
     for index, test in enumerate(tests):
         path: YamlPath = ("firedamp", "tests", index)
         events = []

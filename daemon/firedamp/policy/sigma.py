@@ -30,7 +30,7 @@ from sigma.rule.detection import EmptySigmaDetections
 from sigma.types import SigmaFieldReference
 
 from firedamp.errors import PolicyError
-from firedamp.policy.ir import And, Condition, Not, Or, Test
+from firedamp.policy.ir import And, Comparison, Condition, Not, Or
 from firedamp.policy.matchers import single
 from firedamp.policy.sigma_values import CannotApply, value_of
 from firedamp.strict_yaml import Document, Problem, YamlPath
@@ -179,7 +179,7 @@ def _condition_of(item: SigmaDetectionItem) -> Condition:
     alternatives = []
     for value in item.value:
         values = value_of(value, at_start=at_start, at_end=at_end)
-        tests = tuple(Test(item.field, one) for one in values)
+        tests = tuple(Comparison(item.field, one) for one in values)
         for test in tests:
             single(test)
         alternatives.append(tests[0] if len(tests) == 1 else Or(tests))
