@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
 from pathlib import Path
 
 from systemd.daemon import notify
@@ -30,6 +31,7 @@ from firedamp.paths import control_socket
 from firedamp.pipeline import Pipeline
 from firedamp.policy.decide import decide
 from firedamp.policy.engine import Engine
+from firedamp.policy.respawn import Respawners
 from firedamp.policy.types import Alert, Decision
 from firedamp.response.assembly import assemble
 from firedamp.response.base import Receipt
@@ -81,6 +83,7 @@ class Service:
         self._stopping = False
         self._reload_wanted = False
         self._epoll = select.epoll()
+        self._respawners = Respawners()
         self._boot_id = _BOOT_ID.read_text().strip()
         self.started_s = time.time()
         self.counts = {"events": 0, "alerts": 0, "lost": 0, "not_judged": 0}
@@ -133,7 +136,9 @@ class Service:
     def loop(self) -> None:
         """Read, judge, act, until told to stop."""
         collect_s = self.settings.sources.collect_ms / 1000
-        next_cpu = time.monotonic() + CPU_EVERY_S
+        # A short window is not judged by one measurement: between two, nobody could be followed.
+        cpu_every_s = min(CPU_EVERY_S, self.settings.sources.cpu_window_s / 6)
+        next_cpu = time.monotonic() + cpu_every_s
         next_housekeeping = 0.0
         more = False
         while not self._stopping:
@@ -147,7 +152,7 @@ class Service:
                     self._drain_wake_fd()
             now = time.monotonic()
             if now >= next_cpu:
-                next_cpu = now + CPU_EVERY_S
+                next_cpu = now + cpu_every_s
                 self._judge(self.sources.collector.busy())
             if now >= next_housekeeping:
                 next_housekeeping = now + HOUSEKEEPING_EVERY_S
@@ -166,7 +171,10 @@ class Service:
         self._epoll.close()
 
     def reload(self) -> None:
-        """Load the policies anew; on any error the old ones stay.
+        """Load settings and policies anew; on any error those in force stay.
+
+        Of the settings, `mode` and `policies` take effect; the others need a restart, and it is
+        said which of them differ.
 
         Raises:
             ConfigError, PolicyError: with all that is wrong.
@@ -180,9 +188,17 @@ class Service:
         finally:
             notify("READY=1")
         self.compiled = compiled
+        new = compiled.settings
+        self.settings = replace(self.settings, mode=new.mode, policies=new.policies)
+        waiting = [
+            f.name for f in fields(new) if getattr(new, f.name) != getattr(self.settings, f.name)
+        ]
         self.pipeline.use(Engine(compiled.policies, boot_id=self._boot_id))
         self.pipeline.host.indicators = compiled.indicators
-        self.sink.notice("reloaded", f"{len(compiled.policies)} policies are in force")
+        text = f"{len(compiled.policies)} policies are in force, mode {self.settings.mode}"
+        if waiting:
+            text += f"; needs a restart: {', '.join(waiting)}"
+        self.sink.notice("reloaded", text, mode=self.settings.mode)
 
     # ---- events to actions ------------------------------------------------------------------
 
@@ -204,7 +220,7 @@ class Service:
         process = self.pipeline.host.tree.get(alert.process)
         self.sink.alert(alert, process, decision=decision)
         if decision is not None:
-            self.executor.execute(decision)
+            self.executor.execute(self._respawners.extend(decision, self.pipeline.host))
 
     def _on_receipt(self, receipt: Receipt, decision: Decision | None) -> None:
         if decision is not None:

@@ -189,6 +189,31 @@ def _is_ours(pid: int, session: int) -> bool:
         return False
 
 
+def test_watchdog_that_restarts_its_miner_dies_with_it(stage, watcher, pool):
+    """A loop that starts the miner anew each time is not allowed to go on for ever."""
+    binary = static_miner(stage, "respawned")
+    keep = stage.directory / "copy"
+    shutil.copy(binary, keep)
+    loop = (
+        f"while :; do [ -x {binary} ] || cp {keep} {binary}; "
+        f"setsid {binary} {pool} '{LOGIN}'; sleep 0.05; done"
+    )
+    watchdog = stage.spawn("/bin/sh", "-c", loop)
+
+    assert await_death(watchdog, 20) == -signal.SIGKILL
+    deadline = time.monotonic() + 5
+    while any(_runs(pid, binary) for pid in stage.cell.pids()):
+        assert time.monotonic() < deadline, "a miner lives on"
+        time.sleep(0.02)
+
+
+def _runs(pid: int, image: Path) -> bool:
+    try:
+        return str(Path(f"/proc/{pid}/exe").readlink()).startswith(str(image))
+    except OSError:
+        return False
+
+
 def test_same_deed_outside_the_scope_is_told_but_not_acted_on(stage, watcher, pool):
     """The alert comes; the process, which is not in the cgroup, lives."""
     outside = stage.server.run(
