@@ -61,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FiredampError as error:
         _complain(error)
         return PROBLEM
+    except PermissionError as error:
+        print(f"firedamp: {error.filename}: {error.strerror}", file=sys.stderr)
+        return PROBLEM
     except KeyboardInterrupt:
         return 130
     return status

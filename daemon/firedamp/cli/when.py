@@ -38,5 +38,5 @@ def _time_of_today(text: str, now: datetime) -> datetime:
 
 
 def _moment(text: str, now: datetime) -> datetime:
-    found = datetime.fromisoformat(text)
+    found = datetime.fromisoformat(text.upper())
     return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
