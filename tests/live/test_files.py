@@ -80,6 +80,23 @@ class Scene:
         paths = map(str, (self.root, self.file, self.place, self.other))
         return self.run(sys.executable, "-IS", "-c", PRELUDE + code + POSTLUDE, *paths, user=user)
 
+    def goes_on(self) -> None:
+        """Let the program that was run last do the second half of what it does."""
+        process = self._running[-1]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"done\n"
+
+    def chattr(self, change: str) -> None:
+        """Change an attribute of the crontab; skip where the file system has none."""
+        changed = subprocess.run(
+            ["chattr", change, self.file], capture_output=True, text=True, check=False
+        )
+        if changed.returncode:
+            pytest.skip(f"this file system has no such attribute: {changed.stderr}")
+
     def ends(self) -> None:
         """Let the programs end, and wait for that."""
         for process in self._running:
@@ -89,13 +106,23 @@ class Scene:
     def told(self) -> list[FileChanged]:
         """All that the watch has to tell."""
         told: list[FileChanged] = []
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             (fd,) = self.watch.filenos()
             if not select.select([fd], [], [], 0.1)[0]:
                 break
             told += self.watch.read()
         return told
+
+    def tells(self, operation: str, path: str) -> FileChanged:
+        """Wait for an event of which no descriptor tells."""
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            for event in self.watch.read():
+                if (event.operation, self.below(event.path)) == (operation, path):
+                    return event
+            time.sleep(0.05)
+        pytest.fail(f"no {operation} of {path}")
 
     def operations(self) -> list[tuple[str, str]]:
         """What was done to which path below the root."""
@@ -395,6 +422,69 @@ def test_a_replaced_file_goes_on_being_watched(scene):
     assert event.added_lines == ("more",)
 
 
+def test_a_file_moved_from_one_place_to_another_goes_on_being_watched(scene):
+    """
+    Each place tells of its own end of the move, one before the other.
+    """
+    scene.does("os.link(file, other + '/p'); os.rename(file, place + '/x')")
+    assert ("rename", "etc/cron.d/x") in scene.operations()
+
+    scene.does("open(other + '/p', 'a').write('more\\n')")
+
+    assert scene.operations() == [("write", "etc/cron.d/x")]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.hook)
+def test_a_file_removed_and_made_again_goes_on_being_watched(directory, variant):
+    """
+    The news of the removal comes when there is a new file already.
+    """
+    scene = Scene(directory, (variant,))
+    scene.does(
+        "os.unlink(place + '/known'); open(place + '/known', 'w').close()\n"
+        "os.link(place + '/known', other + '/p')"
+    )
+    scene.told()
+
+    scene.does("open(other + '/p', 'a').write('more\\n')")
+    told = scene.operations()
+    scene.close()
+
+    assert told == [("write", "etc/cron.d/known")]
+
+
+def test_a_created_file_is_told_once_and_its_close_not(scene):
+    """
+    What it held when its creation was told is no news when it is closed.
+    """
+    scene.does("global a; a = open(place + '/x', 'w'); a.write('evil\\n'); a.flush()")
+    [event] = scene.told()
+    scene.ends()
+
+    assert (event.operation, event.added_lines) == ("create", ("evil",))
+    assert scene.told() == []
+
+
+def test_files_put_into_a_new_directory_at_once_are_told_once(scene):
+    """
+    The walk through the new directory and the news of what is put into it overlap.
+    """
+    code = (
+        "d = root + '/home/bob/.config/systemd/user'; os.makedirs(d)\n"
+        "for n in range(1500): open(d + f'/{n}', 'w').write('evil\\n')"
+    )
+    paths = map(str, (scene.root, scene.file, scene.place, scene.other))
+    program = subprocess.Popen([sys.executable, "-IS", "-c", PRELUDE + code, *paths])
+    told: list[FileChanged] = []
+    while program.poll() is None:
+        told += scene.watch.read()
+    told += scene.told()
+
+    created = [os.path.basename(event.path) for event in told if event.operation == "create"]
+
+    assert sorted(created) == sorted(["user", *map(str, range(1500))])
+
+
 def test_a_place_that_comes_to_be_later_is_watched(scene):
     """
     `~/.ssh` did not exist; what is put into it, however soon, is told.
@@ -449,16 +539,15 @@ def test_a_file_system_mounted_over_a_place_is_noticed(scene):
     """
     subprocess.run(["mount", "-t", "tmpfs", "none", scene.place], check=True)
     try:
-        told = scene.operations()
+        scene.tells("delete", "etc/cron.d/known")
         scene.does("open(place + '/x', 'w').close()")
         after = scene.operations()
     finally:
         scene.ends()
         subprocess.run(["umount", scene.place], check=True)
 
-    assert ("delete", "etc/cron.d/known") in told
     assert after == [("create", "etc/cron.d/x")]
-    assert ("create", "etc/cron.d/known") in scene.operations()
+    scene.tells("create", "etc/cron.d/known")
 
 
 def test_our_own_changes_are_taken_in_and_not_told(scene):
@@ -513,15 +602,64 @@ def test_a_store_through_a_mapping_that_stays_is_told_when_another_hook_sees_it(
     assert (device, facts.st_ino) in scene.watch.watched_inodes()
 
 
+def test_a_store_that_no_hook_can_see_is_looked_for(scene):
+    """
+    The first store to a page is told before it is done, and the second not at all.
+    """
+    facts = scene.file.stat()
+    device = os.major(facts.st_dev) << 20 | os.minor(facts.st_dev)
+    who = scene.does(
+        "fd = os.open(file, os.O_RDWR); m = mmap.mmap(fd, 0); os.close(fd)\n"
+        "m[0:1] = m[0:1]; print('done', flush=True); sys.stdin.readline()\n"
+        "m[0:5] = b'evil\\n'"
+    )
+    assert scene.watch.wrote(device, facts.st_ino, who, 0) == []
+    scene.goes_on()
+
+    event = scene.tells("write", "etc/crontab")
+
+    assert (event.process, event.added_lines[0]) == (who, "evil")
+
+
+def test_a_write_that_two_hooks_see_is_told_once(scene):
+    """
+    Whichever of them comes first.
+    """
+    facts = scene.file.stat()
+    device = os.major(facts.st_dev) << 20 | os.minor(facts.st_dev)
+    who = scene.does("global a; a = open(file, 'a'); a.write('one\\n'); a.flush()")
+    assert scene.operations() == [("write", "etc/crontab")]
+    assert scene.watch.wrote(device, facts.st_ino, who, 0) == []
+    scene.ends()
+    assert scene.operations() == []
+
+    time.sleep(0.1)
+    other = scene.does("open(file, 'a').write('two\\n')")
+    [event] = scene.watch.wrote(device, facts.st_ino, other, 0)
+    assert event.added_lines == ("two",)
+    assert scene.operations() == []
+
+
+def test_attributes_of_chattr_are_told_when_another_hook_sees_it(scene):
+    """
+    With the process, which comparing could not name.
+    """
+    facts = scene.file.stat()
+    device = os.major(facts.st_dev) << 20 | os.minor(facts.st_dev)
+    scene.chattr("+i")
+    who = ProcessKey(77, 77)
+
+    [event] = scene.watch.wrote(device, facts.st_ino, who, 0)
+
+    assert (event.operation, event.path, event.process) == ("attributes", str(scene.file), who)
+    assert scene.watch.compare() == []
+
+
 def test_attributes_of_chattr_are_found_by_comparing(scene):
     """
     The kernel tells nobody about that ioctl; a look at the file does.
     """
-    changed = subprocess.run(
-        ["chattr", "+i", scene.file], capture_output=True, text=True, check=False
-    )
-    if changed.returncode:
-        pytest.skip(f"this file system has no such attribute: {changed.stderr}")
+    scene.chattr("+i")
     assert scene.operations() == []
 
     [event] = scene.watch.compare()

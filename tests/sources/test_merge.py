@@ -15,6 +15,7 @@ from firedamp.events.model import (
     ProcessForked,
     ProcessFound,
     ProcessKey,
+    UserNamed,
 )
 from firedamp.sources.merge import merge
 
@@ -210,3 +211,13 @@ def test_the_tree_ends_up_with_what_runs(records):
 
     process = tree.get(CHILD)
     assert (process.inode, process.parent) == (7, SHELL)
+
+
+def test_names_come_before_what_needs_them():
+    """
+    A name that the first record brought is that of a process found earlier, too.
+    """
+    name = UserNamed(at_ns=20, process=SHELL, uid=0, name="root")
+    process, record = found(SHELL, 50), executed(CHILD, 20)
+
+    assert merge([process], [name, record]) == [name, process, record]

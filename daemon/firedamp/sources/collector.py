@@ -54,6 +54,8 @@ class Collector:
         if changes:
             events += changes
             events.sort(key=_at_ns)
+        if self._files is not None:
+            more |= self._files.has_more
         return self.named(events), more
 
     def named(self, events: list[Event]) -> list[Event]:

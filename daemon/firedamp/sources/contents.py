@@ -51,7 +51,7 @@ class Contents:
     def look(self, path: str, fd: int, facts: FileFacts) -> Look:
         """Compare with the last look at `path`, and remember.
 
-        All lines of a file that was never looked at are new. One that cannot be read has changed.
+        All lines of a file that was never looked at are new. One that cannot be read has none.
         `fd` (O_PATH is enough) is open on the file, and `facts` were taken from it.
         """
         if not facts.is_regular:
@@ -59,8 +59,10 @@ class Contents:
         try:
             data = _read(fd, facts.size)
         except OSError:
-            return Look(is_changed=True)
-        digest = hash((data, facts.size))
+            data = b"\0%d" % facts.changed_ns  # no text, and another one at each change
+        # Of a large file only the end is read: a change before it shows in the time.
+        rest = (facts.size, facts.modified_ns) if facts.size > MAX_FILE_BYTES else ()
+        digest = hash((data, rest))
         known = self._files.get(path) or self._resurrected(path)
         if known is not None and known.digest == digest:
             return Look(is_changed=False)

@@ -10,15 +10,23 @@ Rule 3. What a process in `ignored` does is taken in and not told.
 import os
 import time
 from dataclasses import dataclass
+from typing import Final
 
 from firedamp.events.model import UNKNOWN_PROCESS, Event, FileChanged, FileOperation, ProcessKey
 from firedamp.sources import fanotify, filefacts
-from firedamp.sources.contents import Contents
+from firedamp.sources.contents import Contents, Look
 from firedamp.sources.fanotify import Entry, FileId, Record
 from firedamp.sources.filefacts import FileFacts
 from firedamp.sources.places import Nodes, Places, place_at, step
 from firedamp.sources.procfs import NO_UID, identify
 from firedamp.sources.watchlist import NO_WRITER, Walk, Watched, Watchlist
+
+MAX_DIRTIED: Final = 64
+DIRTIED_S: Final = 600.0
+EXPLAINED_S: Final = 10.0
+"""For how many files, and how long, stores are looked for that no hook can see: not for long
+where it was a write that dirtied the file, of which a record has told."""
+DIRTY_PAUSE_S: Final = 0.05
 
 _CAME = fanotify.CREATE | fanotify.MOVED_TO
 _WENT = fanotify.DELETE | fanotify.MOVED_FROM
@@ -45,6 +53,15 @@ NOBODY = Author(known=(UNKNOWN_PROCESS, NO_UID))
 
 
 @dataclass(slots=True)
+class _Dirtied:
+    """A file into which more may come than anybody tells."""
+
+    author: Author
+    looked_at: float
+    until: float
+
+
+@dataclass(slots=True)
 class _Name:
     """A name in a watched directory, and what matters there."""
 
@@ -63,6 +80,7 @@ class FileChanges:
         self._places = places
         self._watchlist = watchlist
         self._contents = contents
+        self._dirtied: dict[FileId, _Dirtied] = {}
         self.ignored = {os.getpid()}
         self.accounts_changed = False
         """A file changed from which places were learned: they must be worked out anew."""
@@ -85,9 +103,39 @@ class FileChanges:
             events += self._attributes(record, name, author)
         return events
 
-    def of_write(self, watched: Watched, author: Author) -> list[Event]:
-        """A process wrote to a watched file, as another source of events saw."""
-        return self._content(watched, author, wrote=True, closed=False)
+    def of_dirty(self, watched: Watched, author: Author, now: float) -> list[Event]:
+        """Another hook saw a process dirty a watched file.
+
+        By a store through a mapping, or by chattr, or in a way of which a record tells as well.
+        """
+        known = self._dirtied.get(watched.identity)
+        if known is not None and now - known.looked_at < DIRTY_PAUSE_S:
+            known.author = author
+            return []
+        before = watched.facts
+        events = self._content_if_new(watched, author)
+        if watched.facts.attributes != before.attributes:
+            events += self._told(watched.path, watched, "attributes", author)
+        is_explained = not events and watched.teller == author.pid
+        until = now + (EXPLAINED_S if is_explained else DIRTIED_S)
+        if len(self._dirtied) < MAX_DIRTIED or known is not None:
+            self._dirtied[watched.identity] = _Dirtied(author, now, until)
+        return events
+
+    def of_late_stores(self, now: float) -> list[Event]:
+        """What came into files that were dirtied some time ago, and not closed since.
+
+        Only the first store to a page is told, before it is done; those that follow leave not
+        even a time.
+        """
+        events: list[Event] = []
+        for identity, dirtied in list(self._dirtied.items()):
+            watched = self._watchlist.get(identity)
+            if watched is None or now > dirtied.until:
+                del self._dirtied[identity]
+            else:
+                events += self._content_if_new(watched, dirtied.author)
+        return events
 
     def of_walk(self, walk: Walk, author: Author) -> list[Event]:
         """What a walk found, as changes made by `author`."""
@@ -143,8 +191,9 @@ class FileChanges:
             # The walk through a new directory was ahead of this news, and has told it.
             wrote = bool(mask & fanotify.MODIFY)
             return self._content(now, author, wrote=wrote, closed=closed) if wrote else below
-        if now is not None and operation == "create" and not closed:
-            now.writer = author.pid
+        if now is not None:
+            now.teller = author.pid
+            now.writer = NO_WRITER if closed or operation != "create" else author.pid
         facts = _facts(name.path)
         if operation == "create" and facts is not None and _is_link(facts):
             operation = "link"
@@ -204,14 +253,25 @@ class FileChanges:
     def _content(
         self, watched: Watched, author: Author, *, wrote: bool, closed: bool
     ) -> list[Event]:
-        look = self._watchlist.look(watched)
+        look = self._watchlist.look(watched) or Look(is_changed=True)
         is_told = watched.writer == author.pid and not look.is_changed
         watched.writer = NO_WRITER if closed else author.pid
+        if closed:
+            self._dirtied.pop(watched.identity, None)
         if is_told:
             return []
+        watched.teller = author.pid
         self._note(watched.path)
         operation: FileOperation = "write" if wrote or look.is_changed else "open"
         return self._told(watched.path, watched, operation, author, added=look.added)
+
+    def _content_if_new(self, watched: Watched, author: Author) -> list[Event]:
+        look = self._watchlist.look(watched)
+        if look is None or not look.is_changed:
+            return []
+        watched.writer = watched.teller = author.pid
+        self._note(watched.path)
+        return self._told(watched.path, watched, "write", author, added=look.added)
 
     def _attributes(self, record: Record, name: _Name | None, author: Author) -> list[Event]:
         watched = self._watchlist.get(record.target)

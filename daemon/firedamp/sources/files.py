@@ -20,11 +20,16 @@ What is seen (ext4 and tmpfs alike, Linux 6.18; each has a live test):
     mount namespace, /proc/PID/root
     store through mmap                                write, but only at the unmapping
 
+What another hook must tell, that sees an inode dirtied (`wrote()`):
+
+    store through a mapping that stays                write; later stores to the same page
+                                                      dirty nothing, and are looked for
+    chattr (+i, +a), on ext4                          attributes
+
 What is not seen as it happens, and found by `compare()`, without the process:
 
-    chattr (+i, +a)                     the kernel reports no ioctl
-    store through a mapping that stays  until unmapped; `wrote()` takes it from another source
-    a file system mounted over a place  noticed by the mount table, which names no process
+    chattr elsewhere                    the kernel reports no ioctl
+    a file system mounted over a place  `read()` notices, within a second
     a write from another host           of a network file system
     a write to the block device, or in a lower layer of an overlay
 
@@ -40,7 +45,7 @@ from typing import Final
 from firedamp.errors import DecodeError, SourceError
 from firedamp.events.model import UNKNOWN_PROCESS, Event, ProcessKey, RecordsLost
 from firedamp.settings import Watch
-from firedamp.sources import fanotify, mounts
+from firedamp.sources import fanotify
 from firedamp.sources.contents import Contents
 from firedamp.sources.filechanges import NOBODY, Author, FileChanges
 from firedamp.sources.mounts import MountTable
@@ -50,7 +55,10 @@ from firedamp.sources.watchlist import InodeKey, Watched, Watchlist
 
 MAX_READS_AT_ONCE: Final = 4
 """Some 300 records: what others have to tell must not wait behind a flood of files."""
-MOUNT_CHECK_S: Final = 1.0
+MAX_DRAINS: Final = 64
+"""More than a queue holds, so that whoever writes without end does not hold us up."""
+LOOK_S: Final = 1.0
+"""How often that is looked for of which no descriptor tells."""
 SOURCE: Final = "fanotify"
 
 _FILE_MASK = fanotify.MODIFY | fanotify.CLOSE_WRITE | fanotify.ATTRIB
@@ -108,10 +116,11 @@ class FileWatch:
         self._pace = Pace()
         self._pace.add(self._in_places.fileno())
         self._pace.add(self._on_the_way.fileno())
-        self._pace.add_notice(self._mounts.fileno(), mounts.READY)
         self._lost = 0
         self._must_compare = False
-        self._check_mounts_at = 0.0
+        self.has_more = False
+        """The last `read()` left something: do not wait before the next."""
+        self._look_at = 0.0
         self.on_change: Callable[[set[InodeKey], set[InodeKey]], None] | None = None
         """Called by `read()` with the inodes that are watched now and those that are not any
         more; either can hold some of which that was told before."""
@@ -142,20 +151,29 @@ class FileWatch:
         return (self._pace.fileno(),)
 
     def read(self) -> list[Event]:
-        """What has changed since the last call, within bounds: more may be left."""
-        self._pace.woken()
+        """What has changed since the last call, within bounds: more may be left.
+
+        To be called now and then even if nothing is ready to be read: mounts and late stores
+        through mappings are looked for, once in a second. Without news it takes about 2 µs.
+        """
         events: list[Event] = []
-        records = 0
-        for group in (self._in_places, self._on_the_way):
-            records += self._drain(group, events)
-        if records:
-            self._pace.has_read()
-        self._check_mounts(was_woken_for_nothing=not records)
+        if self._pace.has_news():
+            self.has_more = False
+            for group in (self._in_places, self._on_the_way):
+                self.has_more |= self._drain(group, events)
+            if not self.has_more:
+                self._pace.has_read()
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            events += self._changes.of_late_stores(now)
+            if any(self._places.nodes(point) for point in self._mounts.changed()):
+                self._must_compare = True
         if self._changes.accounts_changed:
             self._changes.accounts_changed = False
             self._must_compare |= self._places.refresh()
         if self._must_compare:
-            events += self.compare()
+            events += self._compare()
         self._tell_inodes()
         return events
 
@@ -183,11 +201,16 @@ class FileWatch:
     def compare(self) -> list[Event]:
         """Look at every place again, and tell what differs from what is remembered.
 
-        Finds what no record told; costs about 50 µs for each watched inode.
+        Finds what no record told, `read()` what does; costs about 50 µs for each inode.
         """
-        self._must_compare = False
-        self._places.refresh()
-        return self._changes.of_walk(self._watchlist.walk(), NOBODY)
+        events: list[Event] = []
+        for group in (self._in_places, self._on_the_way):
+            for _ in range(MAX_DRAINS):  # the records know by whom, which the look will not
+                if not self._drain(group, events):
+                    break
+        events += self._compare()
+        self._tell_inodes()
+        return events
 
     def watched_inodes(self) -> set[InodeKey]:
         """(device as the kernel encodes it, inode) of all that another hook should watch."""
@@ -201,19 +224,24 @@ class FileWatch:
         return watched.path, watched.place
 
     def wrote(self, device: int, inode: int, process: ProcessKey, uid: int) -> list[Event]:
-        """The events for a write to a watched inode that another hook saw.
+        """The events for a watched inode that another hook saw a process dirty.
 
         Empty where it was told already, and for directories: their changes are all seen here.
         """
         watched = self._watchlist.numbered((device, inode))
         if watched is None or watched.facts.is_directory:
             return []
-        return self._changes.of_write(watched, Author(process.pid, known=(process, uid)))
+        author = Author(process.pid, known=(process, uid))
+        return self._changes.of_dirty(watched, author, time.monotonic())
 
-    def _drain(self, group: fanotify.Group, events: list[Event]) -> int:
-        """Append what the queue holds to `events`; says how many records it was."""
+    def _compare(self) -> list[Event]:
+        self._must_compare = False
+        self._places.refresh()
+        return self._changes.of_walk(self._watchlist.walk(), NOBODY)
+
+    def _drain(self, group: fanotify.Group, events: list[Event]) -> bool:
+        """Append what the queue holds to `events`; says whether there may be more."""
         authors: dict[int, Author] = {}
-        count = 0
         for _ in range(MAX_READS_AT_ONCE):
             try:
                 records = group.read()
@@ -221,11 +249,10 @@ class FileWatch:
                 self._lost += 1
                 continue
             if not records:
-                break
-            count += len(records)
+                return False
             for record in records:
                 events += self._read_one(record, authors, group)
-        return count
+        return True
 
     def _read_one(
         self, record: fanotify.Record, authors: dict[int, Author], group: fanotify.Group
@@ -246,14 +273,6 @@ class FileWatch:
         finally:
             if record.pidfd >= 0:
                 os.close(record.pidfd)
-
-    def _check_mounts(self, *, was_woken_for_nothing: bool) -> None:
-        now = time.monotonic()
-        if not was_woken_for_nothing and now < self._check_mounts_at:
-            return
-        self._check_mounts_at = now + MOUNT_CHECK_S
-        if any(self._places.nodes(point) for point in self._mounts.changed()):
-            self._must_compare = True
 
     def _tell_inodes(self) -> None:
         if self.on_change is None:

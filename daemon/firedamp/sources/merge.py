@@ -10,6 +10,7 @@ Rule 2. What was found comes before what was queued, so that parents are known b
         children; a queued fork from before the look then only says who the parent really is.
 Rule 3. A process that ended before the look at it was over is not told as running.
 Rule 4. A connection that was found and is also queued is told by its record.
+Rule 5. Names of users and cgroups come before all that may need them.
 
 Pure: no input or output, no clock.
 """
@@ -18,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from firedamp.events.model import (
+    CgroupNamed,
     ConnectionFound,
     ConnectionOpened,
     Event,
@@ -26,6 +28,7 @@ from firedamp.events.model import (
     ProcessForked,
     ProcessFound,
     ProcessKey,
+    UserNamed,
 )
 
 ConnectionName = tuple[int, ProcessKey | None, str, int]
@@ -46,9 +49,9 @@ def merge(found: Iterable[Event], queued: Iterable[Event]) -> list[Event]:
                 before.setdefault(event.process, []).append(event)
             case ConnectionOpened():
                 opened.add(_name(event))
-    told: list[Event] = []
+    told: list[Event] = [event for event in queued if isinstance(event, UserNamed | CgroupNamed)]
+    covered: set[int] = {id(event) for event in told}
     after: dict[int, ProcessFound] = {}
-    covered: set[int] = set()
     for event in found:
         match event:
             case ProcessFound():

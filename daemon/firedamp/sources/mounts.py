@@ -11,20 +11,20 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 class MountTable:
     """The mount points of our mount namespace, and what changed about them.
 
-    `fileno()` is ready for select.EPOLLPRI when the table has changed. The kernel says so
-    once; an epoll instance inside another can swallow it, so that asking `changed()` for no
-    reason now and then is right.
+    It is polled and not waited for: the kernel tells a change once, and an epoll instance
+    within another swallows that.
     """
 
     def __init__(self) -> None:
         self._fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLPRI)
         self._known = self._read()
-
-    def fileno(self) -> int:
-        return self._fd
 
     def changed(self) -> set[str]:
         """Mount points that were added, removed or covered since the last call."""
+        if not self._poll.poll(0):
+            return set()
         before, self._known = self._known, self._read()
         return {os.fsdecode(point) for _, point in before ^ self._known}
 
@@ -35,9 +35,6 @@ class MountTable:
         with open("/proc/self/mountinfo", "rb") as mounts:
             fields = [line.split(b" ", 5) for line in mounts]
         return frozenset((field[0], _unescaped(field[4])) for field in fields)
-
-
-READY = select.EPOLLPRI | select.EPOLLERR
 
 
 def _unescaped(path: bytes) -> bytes:

@@ -42,12 +42,8 @@ class Pace:
         self._epoll.register(fd, select.EPOLLIN)
         self._descriptors.append(fd)
 
-    def add_notice(self, fd: int, events: int) -> None:
-        """A descriptor that never rests."""
-        self._epoll.register(fd, events)
-
     def has_read(self) -> None:
-        """There was news; to be said once for each time we were woken."""
+        """All news was read. A rest that only delays what has queued up would be none."""
         now = time.monotonic()
         if now >= self._window_ends:
             self._window_ends, self._reads = now + WINDOW_S, 0
@@ -55,17 +51,16 @@ class Pace:
         if self._reads > MAX_READS and not self.is_resting:
             self._rest()
 
-    def woken(self) -> None:
-        """Ends a rest that is over."""
-        if not self.is_resting:
-            return
-        try:
+    def has_news(self) -> bool:
+        """One of the descriptors can be read, and none of them rests. About 1 µs."""
+        ready = self._epoll.poll(0)
+        if self.is_resting and ready:  # which can only be the timer
             os.read(self._timer, 8)
-        except BlockingIOError:
-            return
-        self.is_resting = False
-        for fd in self._descriptors:
-            self._epoll.modify(fd, select.EPOLLIN)
+            self.is_resting = False
+            for fd in self._descriptors:
+                self._epoll.modify(fd, select.EPOLLIN)
+            ready = self._epoll.poll(0)
+        return bool(ready)
 
     def close(self) -> None:
         os.close(self._timer)

@@ -48,6 +48,8 @@ class Watched:
     round: int = 0
     writer: int = NO_WRITER
     """PID whose writing was told last, until it closes the file."""
+    teller: int = NO_WRITER
+    """PID whose writing was told last."""
 
     @property
     def place(self) -> str | None:
@@ -163,16 +165,19 @@ class Watchlist:
         finally:
             os.close(fd)
 
-    def look(self, watched: Watched) -> Look:
-        """What is new in a watched file, and remember how it is now."""
+    def look(self, watched: Watched) -> Look | None:
+        """What is new in a watched file, and remember how it is now.
+
+        None if its path leads to another file meanwhile, or to none: the news is to come.
+        """
         try:
             fd = self.open(watched.path)
         except OSError:
-            return Look(is_changed=True)
+            return None
         try:
             facts = filefacts.of_descriptor(fd)
             if (facts.device, facts.inode) != watched.key:
-                return Look(is_changed=True)  # replaced meanwhile, of which the news is to come
+                return None
             watched.facts = facts
             return self._contents.look(watched.path, fd, facts)
         finally:
