@@ -189,7 +189,7 @@ def test_loss_and_notice_are_about_the_daemon(origin):
 
     assert loss["event"]["kind"] == "pipeline_error"
     assert loss["firedamp"] == {"kind": "loss", "source": "bpf", "records": "exec", "count": 3}
-    assert notice["message"] == r"firedamp\x0aruns"
+    assert notice["message"] == "firedamp · runs"
     assert notice["firedamp"] == {"kind": "notice", "fields": {"hooks": ["a"]}}
 
 

@@ -153,8 +153,8 @@ def test_following_shows_new_lines_across_a_rotation(following):
         stream.write(f"{line(1)[20:]}\n")
     assert next(seen) == "m1"
     path.rename(path.with_name("alerts.jsonl.1"))
-    path.write_text(f"{line(2)}\n")
-    assert next(seen) == "m2"
+    path.write_text("".join(f"{line(number)}\n" for number in (2, 3, 4)))
+    assert [next(seen) for _ in range(3)] == ["m2", "m3", "m4"]
 
 
 class FakeReader:

@@ -160,7 +160,7 @@ def loss_document(event: RecordsLost, origin: Origin) -> Document:
 def notice_document(
     kind: str, text: str, origin: Origin, *, at_ns: int, fields: Mapping[str, object]
 ) -> Document:
-    document = _frame(origin, at_ns, plain(text, limit=2000))
+    document = _frame(origin, at_ns, plain(" · ".join(text.splitlines()), limit=2000))
     document["event"] = {**_event("event", kind), "category": ["host"], "type": ["info"]}
     document["firedamp"] = {
         "kind": "notice",
