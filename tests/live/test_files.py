@@ -517,6 +517,20 @@ def test_a_new_account_is_watched(scene):
     assert scene.operations() == [("create", "srv/eve/.profile")]
 
 
+def test_an_account_that_goes_leaves_its_files(scene):
+    """
+    What is not watched any more is not gone: nobody deleted it.
+    """
+    scene.does("open(root + '/etc/passwd', 'a').write('eve:x:0:0::/srv/eve:/bin/sh\\n')")
+    scene.told()
+    scene.does("os.makedirs(root + '/srv/eve'); open(root + '/srv/eve/.profile', 'w').close()")
+    scene.told()
+
+    scene.does("open(root + '/etc/passwd', 'w').close()")
+
+    assert scene.operations() == [("write", "etc/passwd")]
+
+
 def test_a_directory_swapped_by_rename_is_watched(scene):
     """
     The old directory's files are gone from the place and the new one's are news.

@@ -225,7 +225,7 @@ class Watchlist:
         self._mark(fd, watched)
         replaced = self._by_path.get(watched.path)
         if replaced is not None:
-            self._drop(replaced, keep_contents=True)
+            self._drop(replaced)
         self._by_id[watched.identity] = watched
         self._by_path[watched.path] = watched
         self._by_key[watched.key] = watched
@@ -249,7 +249,7 @@ class Watchlist:
         if facts.is_regular and facts != before:
             walk.changed.append((known, before, self._contents.look(known.path, fd, facts)))
 
-    def _drop(self, watched: Watched, *, keep_contents: bool = False) -> None:
+    def _drop(self, watched: Watched) -> None:
         if self._by_id.get(watched.identity) is watched:
             del self._by_id[watched.identity]
         if self._by_key.get(watched.key) is watched:
@@ -257,8 +257,7 @@ class Watchlist:
             self._touched.add(watched.key)
         if self._by_path.get(watched.path) is watched:
             del self._by_path[watched.path]
-            if not keep_contents:
-                self._contents.vanished(watched.path)
+            self._contents.vanished(watched.path)
 
 
 def _leads_to(watched: Watched) -> bool:
