@@ -4,6 +4,7 @@
 import os
 import signal
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -65,6 +66,9 @@ class FakeHost:
 
     def now_ns(self) -> int:
         return self.clock_ns
+
+    def urgent(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def pin(self, key: ProcessKey) -> None:
         self.find(key)

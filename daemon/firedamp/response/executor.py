@@ -134,9 +134,9 @@ class Executor:
         members = Members(self._host, self._guard, self._keeper)
         killed = False
         try:
-            members.admit(decision.target)
-            for key in decision.related:
-                members.admit(key)
+            with self._host.urgent():
+                for key in (decision.target, *decision.related):
+                    members.admit(key)
             if decision.target in members.refused:
                 return self._refuse_all(decision, members.refused[decision.target])
             if why:

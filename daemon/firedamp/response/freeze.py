@@ -35,11 +35,8 @@ class Freeze:
             return (self._receipt("nothing-to-do", target, reason="it is frozen already"),)
         step = intend(target, processes_to_json(members.keys))
         try:
-            still = members.freeze(_TIMEOUT_S)
-            # Looking at all of /proc takes milliseconds. With nothing to be done before the
-            # kill they are better spent after it, and the kill looks for itself.
-            if set(decision.actions) != {"freeze", "kill"} and members.sweep():
-                still = members.freeze(_TIMEOUT_S)
+            with self._host.urgent():
+                still = self._freeze(decision, members)
         except ActionError as error:
             return (self._receipt("failed", target, step=step, reason=str(error)),)
         stopped = tuple(key for key in members.keys if key in members.stopped)
@@ -56,6 +53,14 @@ class Freeze:
         lived = self.release(receipt)
         reason = "" if lived else "none of the processes lives any more"
         return self._receipt("undone", receipt.target, reason=reason)
+
+    def _freeze(self, decision: Decision, members: Members) -> bool:
+        still = members.freeze(_TIMEOUT_S)
+        # Looking at all of /proc takes milliseconds. With nothing to be done before the kill
+        # they are better spent after it, and the kill looks for itself.
+        if set(decision.actions) != {"freeze", "kill"} and members.sweep():
+            return members.freeze(_TIMEOUT_S)
+        return still
 
     def release(self, receipt: Receipt, *, below: bool = False) -> bool:
         """Let the processes of a receipt go on; True if any of them lived.

@@ -8,6 +8,7 @@ process or raises `ActionError`, also after its PID went to somebody else.
 
 import signal
 from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -60,6 +61,13 @@ class Host(Protocol):
 
     def now_ns(self) -> int:
         """The boot-time clock, the one that events are stamped with."""
+
+    def urgent(self) -> AbstractContextManager[None]:
+        """While in here, run before everybody else, if that can be had.
+
+        Who has a hundred processes that all want to run has a hundred times our share of the
+        processor: too much to be stopped faster than they fork.
+        """
 
     def pin(self, key: ProcessKey) -> None:
         """Take hold of the process, so that its PID cannot become somebody else's."""

@@ -37,7 +37,8 @@ class Kill:
         target = describe_all(self._host, members.keys)
         step = intend(target, processes_to_json(members.keys))
         until = time.monotonic() + self._deadline_s
-        self._kill_all(members, until)
+        with self._host.urgent():
+            self._kill_all(members, until)
         alive = self._host.await_deaths(members.keys, max(0.0, until - time.monotonic()))
         receipts = [
             self._receipt("failed", describe(self._host, key), step, self._why(key))

@@ -37,6 +37,21 @@ class SystemHost:
     def now_ns(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
+    @contextlib.contextmanager
+    def urgent(self) -> Iterator[None]:
+        before, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+        try:
+            # What is started meanwhile, to build the nftables table for one, does not inherit it.
+            policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+            os.sched_setscheduler(0, policy, os.sched_param(1))
+        except OSError:
+            yield  # it takes CAP_SYS_NICE, and real-time shares in our cgroup
+            return
+        try:
+            yield
+        finally:
+            os.sched_setscheduler(0, before, parameters)
+
     # ---- hold and signal --------------------------------------------------------------------
 
     def pin(self, key: ProcessKey) -> None:
