@@ -124,6 +124,14 @@ def test_impossible_name_is_refused(name):
         decode_dns(message(flags=0x0100, name=name))
 
 
+def test_pointer_forward_is_refused():
+    """
+    A name can only repeat what stands before it.
+    """
+    with pytest.raises(DecodeError):
+        decode_dns(message(flags=0x0100, name=b"\xc0\x12") + b"\x01a\x00")
+
+
 @given(st.binary(max_size=600))
 def test_no_input_escapes_as_another_error(data):
     """

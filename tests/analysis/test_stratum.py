@@ -258,7 +258,8 @@ def test_retransmissions_are_heard_once(analyser, observed, payload):
     assert feed(LOGIN[:60], 1) == ()
     assert feed(LOGIN[20:80], 21) == ()
 
-    assert [each.method for each in feed(LOGIN[50:], 51)] == ["login"]
+    [spoken] = feed(LOGIN[50:], 51)
+    assert (spoken.login, spoken.algorithms) == (WALLET, ("rx/0", "cn/r"))
     assert feed(LOGIN[50:], 51) == ()
 
 
@@ -333,6 +334,14 @@ def test_cut_line_does_not_swallow_the_next_segment(analyser, observed, payload)
     [spoken] = analyser.feed(observed(payload(LOGIN, sequence=501)))
 
     assert spoken.method == "login"
+
+
+def test_end_of_a_line_that_is_too_long_is_no_line(analyser, say):
+    """
+    A pool would not take it for one either.
+    """
+    assert say(analyser, b"x" * 8192, LOGIN) == []
+    assert [each.method for each in say(analyser, LOGIN, cookie=8)] == ["login"]
 
 
 def test_batch_is_looked_into(analyser, say):
