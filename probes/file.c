@@ -17,6 +17,18 @@ BPF_HASH(watched, struct inode_key, u8, 65536);
 
 #define IS_KERNEL_THREAD 0x00200000 // PF_KTHREAD, linux/sched.h
 
+// A bit for each watched inode number, by its low 16 bits: nearly every inode that becomes dirty on
+// a busy disk is turned away by one look here, before its device is known.
+BPF_ARRAY(watched_bits, u64, 1024);
+
+static __always_inline int may_be_watched(u64 inode)
+{
+	u32 index = (inode >> 6) & 1023;
+	u64 *bits = watched_bits.lookup(&index);
+
+	return bits && (*bits >> (inode & 63)) & 1;
+}
+
 static __always_inline int tell_dirty(struct inode *inode)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -27,6 +39,8 @@ static __always_inline int tell_dirty(struct inode *inode)
 	u64 flags;
 
 	READ(key.inode, inode->i_ino);
+	if (!may_be_watched(key.inode))
+		return 0;
 	READ(sb, inode->i_sb);
 	READ(key.device, sb->s_dev);
 	if (!watched.lookup(&key))

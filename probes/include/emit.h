@@ -25,8 +25,8 @@
 
 /* Sizes in pages. An exec is 250 to 700 bytes as a rule, so 4 MiB hold some 8,000 of them. */
 BPF_RINGBUF_OUTPUT(execs, 1024);
-BPF_RINGBUF_OUTPUT(tasks, 256);	   /* forks, exits and renames: 10,000 and more */
-BPF_RINGBUF_OUTPUT(connects, 512); /* 80 bytes each: 25,000 */
+BPF_RINGBUF_OUTPUT(tasks, 256);	    /* forks, exits and renames: 10,000 and more */
+BPF_RINGBUF_OUTPUT(connects, 2048); /* 88 bytes each: a burst of 80,000 */
 BPF_RINGBUF_OUTPUT(payloads, 256);
 BPF_RINGBUF_OUTPUT(dns, 128);
 BPF_RINGBUF_OUTPUT(files, 32);

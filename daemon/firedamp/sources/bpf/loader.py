@@ -30,7 +30,7 @@ sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 SOURCES = ("emit.c", "process.c", "network.c", "cpu.c", "file.c", "enforce.c")
 RINGS = ("execs", "tasks", "connects", "payloads", "dns", "files")
-MAPS = ("dropped", "owners", "samples", "watched", "denied", "made")
+MAPS = ("dropped", "owners", "samples", "watched", "watched_bits", "denied", "made")
 RAW_TRACEPOINT, CGROUP_SKB, CGROUP_SOCK_ADDR, PERF_EVENT = 17, 8, 18, 7
 BPF_LINK_CREATE = 28
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}

@@ -19,7 +19,7 @@ from firedamp.sources.bpf.spawn import Loaded
 RINGS = {
     "tasks": 256,
     "execs": 1024,
-    "connects": 512,
+    "connects": 2048,
     "payloads": 256,
     "dns": 128,
     "files": 32,
@@ -48,6 +48,7 @@ class BpfSource:
         self._owners = BpfMap(fds["map:owners"], 8, _OWNER.size)
         self._samples = BpfMap(fds["map:samples"], _SAMPLE_KEY.size, 8)
         self._watched = BpfMap(fds["map:watched"], 16, 1)
+        self._watched_bits = BpfMap(fds["map:watched_bits"], 4, 8)
         self._scope_uids = BpfMap(fds["map:scope_uids"], 4, 1) if "map:scope_uids" in fds else None
         self.deny_map = DenyMap(fds["map:denied"])
         self._batch: list[Decoded] = []
@@ -109,6 +110,13 @@ class BpfSource:
             self._watched.delete(struct.pack("=QII", inode, device, 0))
         for device, inode in added:
             self._watched.set(struct.pack("=QII", inode, device, 0), b"\1")
+            self._set_bit(inode)
+
+    def _set_bit(self, inode: int) -> None:
+        """Let an inode past the first look; bits of those that went only cost a second look."""
+        index = struct.pack("=I", inode >> 6 & 1023)
+        (bits,) = _COUNT.unpack(self._watched_bits.get(index) or bytes(8))
+        self._watched_bits.set(index, _COUNT.pack(bits | 1 << (inode & 63)))
 
     def scope_uids(self, uids: Iterable[int]) -> None:
         """Limit the refusal of connects to these accounts."""
