@@ -4,17 +4,18 @@
 import http.client
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Final, Literal
 
 from firedamp.demo.stage import Stage, real_interpreter
 
-Cue = Literal["settle", "cron", "key", "preload", "login"]
-CUES: Final[tuple[Cue, ...]] = ("settle", "cron", "key", "preload", "login")
+Cue = Literal["persist", "settle", "login", "return"]
+CUES: Final[tuple[Cue, ...]] = ("persist", "settle", "login", "return")
 
 _PIECES_DIR: Final = Path(__file__).with_name("pieces")
-_PIECES: Final = ("webapp.py", "dropper.sh", "watchdog.sh", "miner.py")
+_PIECES: Final = ("dropper.sh", "watchdog.sh", "miner.py")
 _WEB: Final = ("127.0.0.1", 8080)
 
 
@@ -24,11 +25,12 @@ class Attack:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._cues: dict[Cue, int] = {}
-        self.miner = stage.directory / ".x" / "kswapd0"
+        self.miner = stage.directory / ".x" / "worker"
+        self.disguised = stage.directory / ".x" / "kswapd0"
         self.dropper = stage.directory / "dropper.sh"
 
     def open_shop(self) -> int:
-        """Start the web application; returns its PID once it answers.
+        """Start the web application, before the daemon: returns its PID once it answers.
 
         Raises:
             OSError: it does not.
@@ -43,11 +45,11 @@ class Attack:
         # Copies: what a process on the stage runs may be taken away from it.
         for name in _PIECES:
             shutil.copy(_PIECES_DIR / name, directory)
-        shop = self._stage.spawn(
-            *(real_interpreter(), "-I", "webapp.py"), env={"INTERPRETER": real_interpreter()}
-        )
+        # Without a file of its own, so that none of ours can be taken for a part of the attack.
+        module = (sys.executable, "-I", "-m", "firedamp.demo.pieces.webapp")
+        pid = self._stage.start_service(*module, env={"INTERPRETER": str(real_interpreter())})
         self._await_shop()
-        return shop.pid
+        return pid
 
     def break_in(self) -> None:
         """Have the web application run the dropper."""

@@ -53,6 +53,15 @@ class Cell:
                 found.update(map(int, (group / "cgroup.procs").read_text().split()))
         return frozenset(found)
 
+    def pids_of(self, image: Path) -> frozenset[int]:
+        """Those that run this file."""
+        found = set()
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/exe") == str(image):
+                    found.add(pid)
+        return frozenset(found)
+
     def close(self) -> None:
         """Kill all that is in here, and remove the group.
 

@@ -49,6 +49,10 @@ class Namespace:
         """Call a function in there: sockets that it makes and processes it starts stay there."""
         return self._thread.submit(function, *args, **kwargs).result()
 
+    def settle(self) -> None:
+        """Wait for what was asked of it: a caller that was interrupted did not."""
+        self.run(lambda: None)
+
     def close(self) -> None:
         """Let the thread go."""
         self._thread.shutdown()

@@ -9,7 +9,7 @@
 All of it is gone when the stage is closed, and the processes too when we are killed.
 """
 
-import os
+import json
 import shutil
 import subprocess
 import tempfile
@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 from firedamp.demo.cell import Cell
 from firedamp.demo.network import POOL, Namespace, join
 from firedamp.demo.pool import Pool
-from firedamp.demo.watcher import Watcher
+from firedamp.demo.watcher import Document, Watcher
 
 ADMIN_KEY: Final = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFRoZUFkbWluaXN0cmF0b3JzT3duS2V5 admin\n"
 _FILES: Final = {
@@ -93,16 +93,34 @@ class Stage:
         return watcher
 
     def spawn(
-        self, *argv: str, env: Mapping[str, str] | None = None, stdout: int | None = None
+        self, *argv: str | Path, env: Mapping[str, str] | None = None, stdout: int | None = None
     ) -> subprocess.Popen[bytes]:
         """Start a program in the cgroup, the network and the directory of the stage.
 
         What it says goes to `stage.log` in the directory, unless `stdout` asks for a pipe.
         """
+        return self.server.run(self._spawn, self.cell.command(*map(str, argv)), env, stdout)
+
+    def start_service(self, *argv: str | Path, env: Mapping[str, str] | None = None) -> int:
+        """Start a program as PID 1 starts services: it is nobody's child but PID 1's.
+
+        A daemon that is started later sees no login above it. Returns its PID.
+        """
+        fork = ("/bin/sh", "-c", 'setsid "$@" >/dev/null & echo $!', "sh")
+        process = self.spawn(*fork, *argv, env=env, stdout=subprocess.PIPE)
+        pid, _ = process.communicate(timeout=10)
+        return int(pid)
+
+    def concerns(self, document: Document) -> bool:
+        """It is about a process or a file of this stage: the daemon tells of all the host."""
+        return self.directory.name in json.dumps(document)
+
+    def _spawn(
+        self, command: list[str], env: Mapping[str, str] | None, stdout: int | None
+    ) -> subprocess.Popen[bytes]:
         with open(self.directory / "stage.log", "ab") as log:
-            process = self.server.run(
-                subprocess.Popen,
-                self.cell.command(*argv),
+            process = subprocess.Popen(
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log if stdout is None else stdout,
                 stderr=log,
@@ -115,12 +133,13 @@ class Stage:
 
     def _reap(self) -> None:
         """Our children are dead by now; let their process entries go as well."""
+        self.server.settle()
         for process in self._started:
             if process.stdout is not None:
                 process.stdout.close()
             process.wait()
 
 
-def real_interpreter() -> str:
+def real_interpreter() -> Path:
     """The file that this Python runs from, whatever links and environments lead to it."""
-    return os.path.realpath("/proc/self/exe")
+    return Path("/proc/self/exe").readlink()

@@ -23,6 +23,7 @@ Document = dict[str, Any]
 READY_S: Final = 60.0
 """The probes are compiled at each start, which takes long on a small or busy machine."""
 STOP_S: Final = 15.0
+_FIREDAMP: Final = (sys.executable, "-I", "-m", "firedamp")
 _LOG_LINES: Final = 12
 
 
@@ -58,9 +59,9 @@ class Watcher:
         """
         until = time.monotonic() + timeout_s
         told = len(self.documents())
-        self.process = self._namespace.run(self._spawn)
+        self._namespace.run(self._spawn)
         while not any(map(_says_started, self.documents()[told:])):
-            if self.process.poll() is not None:
+            if self.process is None or self.process.poll() is not None:
                 self.process = None
                 raise WatcherError(f"the daemon did not start{self._last()}")
             if time.monotonic() > until:
@@ -69,7 +70,7 @@ class Watcher:
 
     def command(self, *verb: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run `firedamp VERB …` for this daemon, where the daemon runs."""
-        argv = [sys.executable, "-I", "-m", "firedamp", *verb, "--config", str(self.config)]
+        argv = [*_FIREDAMP, *verb, "--config", str(self.config)]
         return self._namespace.run(
             subprocess.run, argv, capture_output=True, text=True, timeout=timeout_s, check=False
         )
@@ -115,8 +116,8 @@ class Watcher:
         Raises:
             WatcherError: it had to be killed.
         """
-        process = self.process
-        if process is None:
+        self._namespace.settle()
+        if self.process is None:
             return None
         try:
             return self._end(signal.SIGTERM)
@@ -135,14 +136,14 @@ class Watcher:
         self.process = None
         return status
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> None:
         # It must not outlive us, however we end. The signal comes when the thread that starts it
         # ends, and the namespace's thread stays until the namespace is closed.
         die_with_us = ["/usr/bin/env", "setpriv", "--pdeathsig", "TERM", "--"]
-        run = [sys.executable, "-I", "-m", "firedamp", "run", "--config", str(self.config)]
+        run = [*_FIREDAMP, "run", "--config", str(self.config)]
         environment = {name: v for name, v in os.environ.items() if name != "NOTIFY_SOCKET"}
         with open(self.log, "ab") as log:
-            return subprocess.Popen(
+            self.process = subprocess.Popen(
                 [*die_with_us, *run, "--console"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -7,8 +7,11 @@ It mines nothing. It ends after a minute, or when whoever gives the cues is gone
 import hashlib
 import os
 import socket
+import threading
 import time
 
+LASTS_S = 60
+THREADS = 4
 POOL = ("203.0.113.7", 3333)
 LOGIN = (
     b'{"id":1,"jsonrpc":"2.0","method":"login","params":{"login":"4'
@@ -18,25 +21,24 @@ LOGIN = (
 )
 
 
-def mine() -> None:
-    """Waste time until the cue comes, log in, and waste time until the end."""
-    ends = time.monotonic() + 60
-    cue = os.open("cues/login", os.O_RDONLY | os.O_NONBLOCK)
-    connections: list[socket.socket] = []
-    block = b"firedamp"
+def waste(ends: float) -> None:
+    """Keep a core busy. The interpreter is let go while a text is digested, so that all work."""
+    text = bytes(1 << 20)
     while time.monotonic() < ends:
-        for _ in range(20_000):
-            block = hashlib.sha256(block).digest()
-        try:
-            told = os.read(cue, 1)
-        except BlockingIOError:
-            continue
-        if not told:
-            return
-        connections.append(socket.create_connection(POOL, timeout=5))
-        connections[-1].sendall(LOGIN)
+        hashlib.sha512(text).digest()
+
+
+def mine() -> None:
+    """Log in when the cue comes, and waste time until the end."""
+    ends = time.monotonic() + LASTS_S
+    for _ in range(THREADS):
+        threading.Thread(target=waste, args=(ends,), daemon=True).start()
+    cue = os.open("cues/login", os.O_RDONLY)
+    if os.read(cue, 1):
+        with socket.create_connection(POOL, timeout=5) as pool:
+            pool.sendall(LOGIN)
+            time.sleep(max(0, ends - time.monotonic()))
 
 
 if __name__ == "__main__":
-    os.nice(10)  # the machine has other work to do
     mine()
