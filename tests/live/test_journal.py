@@ -194,15 +194,19 @@ def test_large_alert_arrives_whole(host):
     assert json.loads(line)["process"]["command_line"] == "x" * 300_000
 
 
-def test_restart_of_the_journal_loses_no_alert(host):
+@pytest.mark.parametrize("left", ["its socket", "nothing"])
+def test_restart_of_the_journal_loses_no_alert(host, left):
     """
-    Not even where it was killed and stayed away for a while.
+    Not even where it was killed and stayed away for a while. libsystemd itself drops what is
+    sent while there is no socket, without an error.
     """
     teller = host.teller()
     teller.say("alert one")
     host.messages(1)
     host.journald.kill()
     host.journald.wait()
+    if left == "nothing":
+        host.run("rm", "/run/systemd/journal/socket")
     assert teller.say("alert two")["journal_waiting"] == 1
     host.start_journald()
 
