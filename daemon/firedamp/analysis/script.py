@@ -17,6 +17,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from firedamp.analysis.base import FieldValue
 from firedamp.analysis.places import place_of
@@ -86,17 +87,21 @@ def _by_hash_bang(process: Process) -> str | None:
 
 
 def _by_argument(process: Process) -> str | None:
-    program = posixpath.basename(process.image)
+    options = _options_of(process.image)
+    if options is None:
+        return None
     arguments = list(process.argv[1:])
-    if program == "busybox":
-        applet = process.argv[0] if _is_shell(process.argv[0]) else "".join(arguments[:1])
-        if not _is_shell(applet):
-            return None
-        if applet != process.argv[0]:
-            del arguments[0]
-    name = _VERSION.sub("", program)
-    options = INTERPRETERS.get(_ALIASES.get(name, name))
-    return _first_operand(arguments, options) if options else None
+    if process.image.endswith("/busybox") and not _is_shell(process.argv[0]):
+        if not _is_shell("".join(arguments[:1])):
+            return None  # another of its applets
+        del arguments[0]
+    return _first_operand(arguments, options)
+
+
+@lru_cache(maxsize=1024)
+def _options_of(image: str) -> Options | None:
+    name = _VERSION.sub("", posixpath.basename(image))
+    return INTERPRETERS.get(_ALIASES.get(name, name))
 
 
 def _is_shell(argument: str) -> bool:

@@ -55,13 +55,16 @@ class Sockets:
                 self._opened.move_to_end(cookie)
                 return
             self._forget(cookie)
-        self._opened[cookie] = event
         own = self._cookies.get(event.process, ())
-        self._cookies[event.process] = (*own, cookie)
         if len(own) >= self._limit_per_process:
-            self._evict(own[0])
-        elif len(self._opened) > self._limit:
-            self._evict(next(iter(self._opened)))
+            del self._opened[own[0]]
+            own = own[1:]
+            self.evicted += 1
+        self._opened[cookie] = event
+        self._cookies[event.process] = (*own, cookie)
+        if len(self._opened) > self._limit:
+            self._forget(next(iter(self._opened)))
+            self.evicted += 1
 
     def get(self, cookie: int) -> Socket | None:
         """The connection on this socket, which thereby stays remembered for longer."""
@@ -75,13 +78,12 @@ class Sockets:
         """What this process asked for, in the order of asking."""
         return tuple(_socket(self._opened[cookie]) for cookie in self._cookies.get(key, ()))
 
-    def _evict(self, cookie: int) -> None:
-        self.evicted += 1
-        self._forget(cookie)
-
     def _forget(self, cookie: int) -> None:
         process = self._opened.pop(cookie).process
-        left = tuple(other for other in self._cookies[process] if other != cookie)
+        own = self._cookies[process]
+        # As a rule the oldest goes, and then this costs no search.
+        at = own.index(cookie)
+        left = own[:at] + own[at + 1 :]
         if left:
             self._cookies[process] = left
         else:
