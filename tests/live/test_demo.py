@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -25,10 +26,8 @@ NOBODY = 65534
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a demo could leave on the host, as far as it can be told from others' doings."""
+    """What a demo could change on the host outside of its own corner."""
 
-    cgroups: frozenset[str]
-    directories: frozenset[str]
     firewall: str
     links: str
     pieces: dict[str, bytes]
@@ -36,16 +35,11 @@ class Footprint:
     @classmethod
     def now(cls) -> "Footprint":
         """Look at the host."""
+        files = Path(pieces.__path__[0]).glob("*.[ps][yh]")
         return cls(
-            cgroups=frozenset(path.name for path in Path(cgroup2_mount()).glob("firedamp-demo*")),
-            directories=frozenset(
-                path.name for path in Path(tempfile.gettempdir()).glob("firedamp-demo*")
-            ),
             firewall=_say("nft", "list", "tables"),
             links=_say("ip", "-brief", "link"),
-            pieces={
-                path.name: path.read_bytes() for path in Path(pieces.__path__[0]).glob("*.[ps][yh]")
-            },
+            pieces={path.name: path.read_bytes() for path in files},
         )
 
 
@@ -121,28 +115,40 @@ def test_nothing_stays_behind(before, played):
     """
     No cgroup, directory, firewall table, interface or process; our own files are untouched.
     """
+    assert _left_of(_name_in(played.stdout)) == []
     assert Footprint.now() == before
-    assert _demo_processes() == set()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["A harmless attack", "keeps the processors busy"])
+@pytest.mark.parametrize("moment", ["below written as", "keeps the processors busy"])
 def test_nothing_stays_behind_when_interrupted(before, number, moment):
     """
     Neither before the daemon is ready, nor in the middle of the attack.
     """
-    process = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    with process:
-        for line in process.stdout:
-            if moment in line:
-                break
+    with subprocess.Popen(COMMAND, stdout=PIPE, stderr=PIPE, text=True) as process:
+        told = _read_to(moment, process)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
 
     assert process.returncode == 1
     assert "Interrupted" in said
+    assert _left_of(_name_in(told)) == []
     assert Footprint.now() == before
-    assert _demo_processes() == set()
+
+
+def test_nothing_stays_behind_when_killed(before):
+    """
+    Not even SIGKILL leaves a process, a group or a file: somebody waits with a mop.
+    """
+    with subprocess.Popen(COMMAND, stdout=PIPE, text=True) as process:
+        name = _name_in(_read_to("keeps the processors busy", process))
+        process.kill()
+    until = time.monotonic() + 30
+    while _left_of(name) and time.monotonic() < until:
+        time.sleep(0.2)
+
+    assert _left_of(name) == []
+    assert Footprint.now() == before
 
 
 def test_it_says_what_it_needs():
@@ -162,12 +168,25 @@ def _say(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def _demo_processes() -> set[str]:
-    """Processes of a demo, told by where they are or what they were called with.
+def _read_to(moment: str, process: subprocess.Popen[str]) -> str:
+    told = ""
+    while moment not in told and (line := process.stdout.readline()):
+        told += line
+    return told
+
+
+def _name_in(told: str) -> str:
+    """What the corner of this demo is called: others may be playing theirs."""
+    return re.search(r"/(firedamp-demo-\w+)", told)[1]
+
+
+def _left_of(name: str) -> list[str]:
+    """Its cgroup, directory and processes.
 
     The dead are left out: orphans wait for PID 1 to take note.
     """
-    found = set()
+    places = (Path(cgroup2_mount()) / name, Path(tempfile.gettempdir()) / name)
+    found = [str(place) for place in places if place.exists()]
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -175,8 +194,6 @@ def _demo_processes() -> set[str]:
             is_dead = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
         except OSError:
             continue
-        if is_dead:
-            continue
-        if "firedamp-demo" in group or b"firedamp-demo-" in command:
-            found.add(command.decode(errors="replace"))
+        if not is_dead and (name in group or name.encode() in command):
+            found.append(f"{pid} {command!r}")
     return found

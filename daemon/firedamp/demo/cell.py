@@ -29,12 +29,9 @@ class Cell:
         Raises:
             OSError: there is no cgroup v2, or it cannot be written to; the text says which.
         """
-        mount = cgroup2_mount()
-        if not mount:
-            raise OSError("cgroup v2 is not mounted")
+        self.path = path_of(name)
         self.scope = f"/{name}"
         """Its path below the mount point, as `scope.cgroups` wants it."""
-        self.path = Path(mount) / name
         try:
             self.path.mkdir()
         except OSError as error:
@@ -47,11 +44,7 @@ class Cell:
 
     def pids(self) -> frozenset[int]:
         """All that live in here, groups below included."""
-        found: set[int] = set()
-        for group in self._groups():
-            with contextlib.suppress(OSError):
-                found.update(map(int, (group / "cgroup.procs").read_text().split()))
-        return frozenset(found)
+        return _pids(self.path)
 
     def pids_of(self, image: Path) -> frozenset[int]:
         """Those that run this file."""
@@ -68,16 +61,7 @@ class Cell:
         Raises:
             OSError: somebody did not die, or the group cannot be removed.
         """
-        until = time.monotonic() + _CLOSE_S
-        while self.path.exists():
-            self._kill_all()
-            try:
-                for group in self._groups():
-                    group.rmdir()
-            except OSError as error:
-                if time.monotonic() > until:
-                    raise OSError(f"{self.path} cannot be removed: {error.strerror}") from error
-                time.sleep(0.02)
+        remove(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -85,20 +69,60 @@ class Cell:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _groups(self) -> Iterator[Path]:
-        """Innermost first."""
-        for directory, _, _ in os.walk(self.path, topdown=False):
-            yield Path(directory)
 
-    def _kill_all(self) -> None:
-        for pid in self.pids():
-            with contextlib.suppress(OSError):
-                pidfd = os.pidfd_open(pid)
-                try:
-                    if pid in self.pids():
-                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                finally:
-                    os.close(pidfd)
+def path_of(name: str) -> Path:
+    """Where a group of this name is, or would be.
+
+    Raises:
+        OSError: there is no cgroup v2.
+    """
+    mount = cgroup2_mount()
+    if not mount:
+        raise OSError("cgroup v2 is not mounted")
+    return Path(mount) / name
+
+
+def remove(path: Path) -> None:
+    """Kill all that is in a group, and remove it; nothing happens where there is none.
+
+    Raises:
+        OSError: somebody did not die, or the group cannot be removed.
+    """
+    until = time.monotonic() + _CLOSE_S
+    while path.exists():
+        _kill_all(path)
+        try:
+            for group in _groups(path):
+                group.rmdir()
+        except OSError as error:
+            if time.monotonic() > until:
+                raise OSError(f"{path} cannot be removed: {error.strerror}") from error
+            time.sleep(0.02)
+
+
+def _pids(path: Path) -> frozenset[int]:
+    found: set[int] = set()
+    for group in _groups(path):
+        with contextlib.suppress(OSError):
+            found.update(map(int, (group / "cgroup.procs").read_text().split()))
+    return frozenset(found)
+
+
+def _groups(path: Path) -> Iterator[Path]:
+    """Innermost first."""
+    for directory, _, _ in os.walk(path, topdown=False):
+        yield Path(directory)
+
+
+def _kill_all(path: Path) -> None:
+    for pid in _pids(path):
+        with contextlib.suppress(OSError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                if pid in _pids(path):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            finally:
+                os.close(pidfd)
 
 
 class Deaths:

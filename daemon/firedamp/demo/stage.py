@@ -18,7 +18,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
 
-from firedamp.demo.cell import Cell
+from firedamp.demo.cell import Cell, path_of
+from firedamp.demo.mop import Mop
 from firedamp.demo.network import POOL, Namespace, join
 from firedamp.demo.pool import Pool
 from firedamp.demo.watcher import Document, Watcher
@@ -55,6 +56,7 @@ class Stage:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.directory = Path(tempfile.mkdtemp(prefix=f"{self._name}-"))
+            stack.callback(Mop(path_of(self.directory.name), self.directory).close)
             stack.callback(shutil.rmtree, self.directory)
             self.root = self.directory / "root"
             for path, text in _FILES.items():
