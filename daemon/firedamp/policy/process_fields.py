@@ -54,7 +54,9 @@ def _image_link_count(observed: Observed) -> FieldValue:
 
 
 def _actor_id(observed: Observed) -> FieldValue:
-    return str(observed.process.actor)
+    """None for a process that nobody knows: all of those are not one actor."""
+    actor = observed.process.actor
+    return None if actor == UNKNOWN_PROCESS else str(actor)
 
 
 def _actor_image(observed: Observed) -> FieldValue:
