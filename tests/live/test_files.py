@@ -440,13 +440,10 @@ def test_a_file_removed_and_made_again_goes_on_being_watched(directory, variant)
     The news of the removal comes when there is a new file already.
     """
     scene = Scene(directory, (variant,))
-    scene.does(
-        "os.unlink(place + '/known'); open(place + '/known', 'w').close()\n"
-        "os.link(place + '/known', other + '/p')"
-    )
+    scene.does("os.unlink(place + '/known'); os.link(other + '/payload', place + '/known')")
     scene.told()
 
-    scene.does("open(other + '/p', 'a').write('more\\n')")
+    scene.does("open(other + '/payload', 'a').write('more\\n')")
     told = scene.operations()
     scene.close()
 
@@ -756,6 +753,21 @@ def test_a_file_written_in_a_loop_does_not_wake_us_for_each_write(scene):
         reads += 1
 
     assert reads < 100
+
+
+@pytest.mark.parametrize("directory", ["/dev/shm"], indirect=True)
+def test_what_has_queued_up_is_read_without_a_rest(scene):
+    """
+    A batch is bounded, says that there is more, and the next one brings it.
+    """
+    scene.does("for n in range(12_000): os.close(os.open(place + f'/{n}', os.O_CREAT))")
+    batches = [scene.watch.read()]
+    while scene.watch.has_more:
+        batches.append(scene.watch.read())
+
+    assert sum(map(len, batches)) == 12_000
+    assert max(map(len, batches)) < 1000
+    assert all(batches[:-1])
 
 
 FLOOD = 20_000

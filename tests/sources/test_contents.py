@@ -162,19 +162,6 @@ def test_what_was_forgotten_is_all_new(path):
     assert look(contents, path).added == ("a",)
 
 
-def test_nothing_but_a_regular_file_is_opened(path):
-    """
-    Opening a FIFO would wait for a writer that never comes.
-    """
-    os.mkfifo(path)
-    fifo = os.open(path, os.O_RDWR)
-    os.write(fifo, b"not for us\n")
-
-    assert look(Contents(), path) == Look(is_changed=True)
-    assert os.read(fifo, 100) == b"not for us\n"
-    os.close(fifo)
-
-
 def test_a_file_that_cannot_be_read_has_changed_once(path):
     """
     A reason to say so, and not to say it at each look.

@@ -3,8 +3,8 @@
 
 Rule 1. Only hashes are kept, and no more than `max_lines` of them in all: whose lines were
         dropped to make room says at its next change that it changed, and not how.
-Rule 2. Only regular files are opened, through a descriptor that was looked at before: neither
-        a FIFO nor a link put in the file's place can hold us up or lead us elsewhere.
+Rule 2. Files are opened through a descriptor that was looked at before: neither a FIFO nor a
+        link put in the file's place can hold us up or lead us elsewhere.
 Rule 3. Of a file beyond `MAX_FILE_BYTES` the end is read, because that is where lines are added.
 """
 
@@ -52,10 +52,8 @@ class Contents:
         """Compare with the last look at `path`, and remember.
 
         All lines of a file that was never looked at are new. One that cannot be read has none.
-        `fd` (O_PATH is enough) is open on the file, and `facts` were taken from it.
+        `fd` (O_PATH is enough) is open on a regular file, and `facts` were taken from it.
         """
-        if not facts.is_regular:
-            return Look(is_changed=True)
         try:
             data = _read(fd, facts.size)
         except OSError:
