@@ -38,6 +38,11 @@ class Engine:
         """Groups of correlations that were forgotten before their time, for want of room."""
         return sum(one.evicted for one in self._correlators)
 
+    @property
+    def remembered(self) -> int:
+        """Matches that correlations hold on to."""
+        return sum(map(len, self._correlators))
+
     def feed(self, view: FieldView) -> list[Alert]:
         """Take one event in one category; give back the alerts that it completes."""
         alerts: list[Alert] = []

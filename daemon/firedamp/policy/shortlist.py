@@ -84,6 +84,10 @@ class Shortlist(Generic[R]):
         self._remembered: dict[tuple[FieldValue, FieldValue], _Remaining[R]] = {}
         self._equal: dict[tuple[int, ...], _Remaining[R]] = {}
 
+    def __len__(self) -> int:
+        """How many combinations are remembered."""
+        return len(self._remembered)
+
     def of(self, view: FieldView) -> tuple[R, ...]:
         """The rules that the event may match, in their order."""
         key = (view[self._first], view[self._second])
