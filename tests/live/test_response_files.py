@@ -8,12 +8,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import pytest
 
 from firedamp.response.undo import Selection
+from firedamp.settings import Breaker
 
 from .response_corner import compile_c, corner, state_of, wait_for
 
@@ -25,6 +25,17 @@ int main(void)
 {
 	for (;;)
 		pause();
+}
+"""
+
+SWAPPER = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+int main(int argc, char **argv)
+{
+	for (;;)
+		renameat2(AT_FDCWD, argv[1], AT_FDCWD, argv[2], RENAME_EXCHANGE);
 }
 """
 
@@ -48,7 +59,7 @@ def home():
 @pytest.fixture
 def place(home):
     """A corner that keeps its state beside the files."""
-    with corner(home) as made:
+    with corner(home, breaker=Breaker(max_kills=1000)) as made:
         yield made
 
 
@@ -307,42 +318,32 @@ def test_program_that_only_its_own_mounts_show_is_kept(place, payload, home):
 
 def test_attacker_who_swaps_names_gains_nothing(place, home, payload):
     """
-    Whoever exchanges the file for a link to something that matters, as fast as possible, never
-    gets that taken: neither the link's target nor a file that was put in its place.
+    Whoever exchanges the file for another, as fast as a program can, never gets that taken:
+    here a second name of a file that matters, and a link to it.
     """
+    swap = compile_c(SWAPPER, home / "swap")
     victim = home / "victim"
     victim.write_text("matters")
     lair = home / "lair"
     lair.mkdir()
-    stop = threading.Event()
-
-    def swap():
-        name, aside = lair / "x", lair / "aside"
-        while not stop.is_set():
-            try:
-                name.rename(aside)
-                name.symlink_to(victim)
-                name.unlink()
-                os.link(victim, name)
-                name.unlink()
-                aside.rename(name)
-            except OSError:
-                if not name.exists() and not aside.exists():
-                    return
-
-    for _ in range(15):
-        for left in lair.iterdir():
-            left.unlink()
+    for round_ in range(40):
         shutil.copy(payload, lair / "x")
         target = running(place, lair / "x")
-        stop.clear()
-        attacker = threading.Thread(target=swap)
-        attacker.start()
+        decoy = lair / "y"
+        decoy.symlink_to(victim) if round_ % 2 else os.link(victim, decoy)
+        attacker = subprocess.Popen([swap, lair / "x", decoy])
+
         place.respond(target, "quarantine", "kill")
-        stop.set()
-        attacker.join()
+
+        attacker.kill()
+        attacker.wait()
+        left = list(lair.iterdir())
         assert victim.read_text() == "matters"
-        assert [p for p in lair.iterdir() if p.name.startswith(".firedamp")] == []
+        assert victim.stat().st_nlink == 1 + (1 - round_ % 2)
+        assert len([one for one in left if one.is_symlink()]) == round_ % 2
+        assert [one for one in left if one.name.startswith(".")] == []
+        for one in left:
+            one.unlink()
 
 
 def test_full_disk_changes_nothing(place, home, payload):

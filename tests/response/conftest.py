@@ -89,7 +89,13 @@ class FakeHost:
         if signum is signal.SIGCONT:
             fake.standing = "running"
         if signum is signal.SIGKILL and fake.dies:
-            del self.processes[key.pid]
+            self._end(key.pid)
+
+    def _end(self, pid: int) -> None:
+        del self.processes[pid]
+        for fake in self.processes.values():
+            if fake.stat.parent_pid == pid:
+                fake.stat = replace(fake.stat, parent_pid=1)
 
     def await_deaths(self, keys: Collection[ProcessKey], timeout_s: float) -> set[ProcessKey]:
         return {key for key in keys if self._lives(key)}

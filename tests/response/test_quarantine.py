@@ -357,6 +357,21 @@ def test_full_disk_takes_nothing(run, home, intents, monkeypatch, take):
     assert intents == []
 
 
+def test_bad_copy_is_no_copy(run, home, intents, monkeypatch, take):
+    """
+    A disk that does not give back what it was given is found out before anything is removed.
+    """
+    monkeypatch.setattr("firedamp.response.vault.copy", lambda _, target: os.write(target, b"x"))
+    key = run()
+
+    [receipt] = take(key)
+
+    assert receipt.outcome == "failed"
+    assert (home / "miner").read_bytes() == PAYLOAD
+    assert os.listdir(home.parent / "vault") == []
+    assert intents == []
+
+
 def test_file_that_changes_while_it_is_copied_stays(run, home, monkeypatch, take):
     """
     What is in the vault must be what was taken.

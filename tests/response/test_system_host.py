@@ -98,6 +98,47 @@ def test_children_of_every_thread_are_found(started):
         os.kill(child.pid, 9)
 
 
+def test_process_whose_first_thread_ended_still_runs(started):
+    """
+    What /proc shows of the first thread alone says that it is dead.
+    """
+    code = (
+        "import ctypes, threading\n"
+        "def work():\n"
+        "    while True: pass\n"
+        "threading.Thread(target=work).start()\n"
+        "ctypes.CDLL(None).pthread_exit(None)\n"
+    )
+    key = started(sys.executable, "-I", "-c", code)
+    host = SystemHost()
+    until = time.monotonic() + 10
+    while host.stat(key).state != "Z" and time.monotonic() < until:
+        time.sleep(0.02)
+
+    assert host.stat(key).state == "Z"
+    assert host.standing(key) == "running"
+
+
+def test_urgent_work_runs_before_everybody_else():
+    """
+    For as long as it takes, and nothing that is started meanwhile inherits it.
+    """
+    before = os.sched_getscheduler(0)
+    with SystemHost().urgent():
+        if os.sched_getscheduler(0) == before:
+            pytest.skip("needs the right to real-time scheduling")
+        assert os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
+        child = subprocess.run(
+            [sys.executable, "-I", "-c", "import os; print(os.sched_getscheduler(0))"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    assert int(child.stdout) == os.SCHED_OTHER
+    assert os.sched_getscheduler(0) == before
+
+
 def test_deleted_image_is_told_from_one_whose_name_says_so(started, tmp_path):
     """
     ` (deleted)` may be part of a name.
