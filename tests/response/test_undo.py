@@ -157,6 +157,15 @@ def test_arguments_from_the_socket_are_checked(arguments):
         Selection.from_arguments(arguments)
 
 
+@pytest.mark.parametrize("arguments", [{}, {"number": 1, "since_ns": 1}, {"since_ns": 0}])
+def test_nothing_never_means_everything(arguments):
+    """
+    A selection that selects nothing, or two things, cannot even be made.
+    """
+    with pytest.raises(ActionError):
+        Selection(**arguments)
+
+
 def test_good_arguments_are_taken():
     """
     Whatever else came along with them is not ours.

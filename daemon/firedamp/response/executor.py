@@ -234,7 +234,7 @@ class Executor:
         receipts = [*self._refused(decision, members)]
         for name in _in_order(decision):
             action = self._actions.get(name)
-            words = action.plan(decision, members) if action is not None else ()
+            words = _plan(action, decision, members) if action is not None else ()
             if words:
                 receipts.append(
                     self._record(
@@ -288,6 +288,13 @@ class Executor:
 
 
 _TRIPPED = "the breaker has tripped"
+
+
+def _plan(action: Action, decision: Decision, members: Members) -> tuple[str, ...]:
+    try:
+        return action.plan(decision, members)
+    except Exception as error:  # noqa: BLE001 - as in _apply: one fault must not hide the rest
+        return (f"(what it would act on cannot be told: {error!r})",)
 
 
 def _in_order(decision: Decision) -> list[ActionName]:

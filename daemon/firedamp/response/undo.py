@@ -27,6 +27,15 @@ class Selection:
     since_ns: int = 0
     """Wall-clock time."""
 
+    def __post_init__(self) -> None:
+        """Nothing selected must never come to mean everything.
+
+        Raises:
+            ActionError: it does not select exactly one thing.
+        """
+        if sum(map(bool, (self.number, self.incident, self.since_ns))) != 1:
+            raise ActionError("undo takes the number of an action, an incident, or a time")
+
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, object]) -> "Selection":
         """Read what came over the control socket.
@@ -36,8 +45,8 @@ class Selection:
         """
         kinds: dict[str, type] = {"number": int, "incident": str, "since_ns": int}
         given = {name: arguments[name] for name in kinds if arguments.get(name)}
-        if len(given) != 1 or not all(type(v) is kinds[name] for name, v in given.items()):
-            raise ActionError("undo takes the number of an action, an incident, or a time")
+        if not all(type(value) is kinds[name] for name, value in given.items()):
+            raise ActionError("undo: numbers are whole, and an incident is a word")
         return cls(**cast("dict[str, Any]", given))
 
 
