@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,7 +114,7 @@ def test_nothing_stays_behind(before, played):
     """
     No cgroup, directory, firewall table, interface or process; our own files are untouched.
     """
-    assert _left_of(_name_in(played.stdout)) == []
+    assert _left_of(_corner_in(played.stdout)) == []
     assert Footprint.now() == before
 
 
@@ -132,7 +131,7 @@ def test_nothing_stays_behind_when_interrupted(before, number, moment):
 
     assert process.returncode == 1
     assert "Interrupted" in said
-    assert _left_of(_name_in(told)) == []
+    assert _left_of(_corner_in(told)) == []
     assert Footprint.now() == before
 
 
@@ -141,13 +140,13 @@ def test_nothing_stays_behind_when_killed(before):
     Not even SIGKILL leaves a process, a group or a file: somebody waits with a mop.
     """
     with subprocess.Popen(COMMAND, stdout=PIPE, text=True) as process:
-        name = _name_in(_read_to("keeps the processors busy", process))
+        corner = _corner_in(_read_to("keeps the processors busy", process))
         process.kill()
     until = time.monotonic() + 30
-    while _left_of(name) and time.monotonic() < until:
+    while _left_of(corner) and time.monotonic() < until:
         time.sleep(0.2)
 
-    assert _left_of(name) == []
+    assert _left_of(corner) == []
     assert Footprint.now() == before
 
 
@@ -175,17 +174,18 @@ def _read_to(moment: str, process: subprocess.Popen[str]) -> str:
     return told
 
 
-def _name_in(told: str) -> str:
-    """What the corner of this demo is called: others may be playing theirs."""
-    return re.search(r"/(firedamp-demo-\w+)", told)[1]
+def _corner_in(told: str) -> Path:
+    """The directory of this demo, which names all that is its own: others may be playing theirs."""
+    return Path(re.search(r"(/\S+/firedamp-demo-\w+)", told)[1])
 
 
-def _left_of(name: str) -> list[str]:
+def _left_of(corner: Path) -> list[str]:
     """Its cgroup, directory and processes.
 
     The dead are left out: orphans wait for PID 1 to take note.
     """
-    places = (Path(cgroup2_mount()) / name, Path(tempfile.gettempdir()) / name)
+    name = corner.name
+    places = (Path(cgroup2_mount()) / name, corner)
     found = [str(place) for place in places if place.exists()]
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:

@@ -130,6 +130,7 @@ class Play:
             self._tell.fact(holds=False, text="the pool has heard the login")
             return
         self._tell_news(since_ns=login.at_ns)
+        self._tell.aside("This is proof: none but miners say such words.")
         took = f"{(ended_ns - login.at_ns) / 1e6:.0f} ms after the login" if dead else "not dead"
         self._tell.fact(holds=dead, text=f"the miner is dead: {took}")
 
@@ -144,6 +145,7 @@ class Play:
         if seen is None:
             return
         self._tell_news(since_ns=_at_ns(seen))
+        self._tell.aside("None of these is proof alone; together, of one actor, they are.")
         dead = not self._intruders()
         took = f"{(ended_ns - _at_ns(seen)) / 1e6:.0f} ms after it started" if dead else "not all"
         text = f"the disguised miner, the watchdog and the dropper are dead: {took}"
@@ -215,14 +217,16 @@ class Play:
 
     def _undo(self, miner: Fingerprint | None) -> None:
         acted = (one["firedamp"] for one in self._watcher.documents() if self._is_done(one))
+        well = True
         self._tell.step("Was it a mistake? Whatever was not a death can be taken back")
         for incident in dict.fromkeys(one["incident"] for one in acted):
             self._tell.line(f"   $ firedamp undo {incident}")
             done = self._watcher.command("undo", incident)
+            well = well and done.returncode == 0
             for line in (done.stdout + done.stderr).splitlines():
                 if not any(words in line for words in _UNSAID):
                     self._tell.aside(f"  {line}")
-        same = miner is not None and Fingerprint.of(self._attack.miner) == miner
+        same = well and miner is not None and Fingerprint.of(self._attack.miner) == miner
         text = "the file is back, byte for byte, with its mode, owner and times"
         self._tell.fact(holds=same, text=text)
         answer = connect_to_pool(self._stage)
