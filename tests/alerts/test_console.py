@@ -31,19 +31,23 @@ def test_alert_is_a_line_with_its_details_below(alert, process, origin):
     evidence = Evidence(
         policy_id="p", title="Hidden place", at_ns=0, process=key, category="c", summary="/tmp/.x"
     )
-    receipt = Receipt(action="kill", outcome="done", target="pid 4711", id=12)
-    document = alert_document(alert(evidence=(evidence,)), process, origin, receipts=[receipt])
+    receipts = [
+        Receipt(action="quarantine", outcome="done", target="/tmp/x", id=12),
+        Receipt(action="kill", outcome="done", target="pid 4711", id=13),
+    ]
+    document = alert_document(alert(evidence=(evidence,)), process, origin, receipts=receipts)
 
     first, *rest = readable(document, colour=False)
 
     assert first == (
         "01:00:00 CRITICAL kswapd0 (/tmp/.x/kswapd0, pid 4711, www-data) gave evidence: /tmp/.x "
-        "[Process speaks the Stratum mining protocol] — killed"
+        "[Process speaks the Stratum mining protocol] — quarantined, killed"
     )
     assert rest == [
         "         incident 3f2a · T1496.001 · 0f2d0000-0000-4000-8000-000000000000",
         "         evidence 00:00:00 Hidden place: /tmp/.x",
-        "         kill       done pid 4711 (firedamp undo 12)",
+        "         quarantine done /tmp/x (firedamp undo 12)",
+        "         kill       done pid 4711",
     ]
 
 

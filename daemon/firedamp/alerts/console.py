@@ -29,6 +29,7 @@ _COLOURS: Final[Mapping[str, str]] = {
     "refused": "33",
     "failed": "1;31",
 }
+_REVERSIBLE: Final = frozenset({"freeze", "block", "isolate", "quarantine", "clean"})
 _INDENT: Final = " " * 9
 
 
@@ -102,7 +103,7 @@ def _receipt(receipt: Mapping[str, object], *, colour: bool) -> str:
     painted = _paint(plain(outcome), outcome, colour=colour)
     text = f"{plain(receipt.get('action', '')):<10} {painted} {plain(receipt.get('target', ''))}"
     text = f"{text}: {reason}" if reason else text
-    can_undo = outcome == "done" and "id" in receipt
+    can_undo = outcome == "done" and "id" in receipt and receipt.get("action") in _REVERSIBLE
     return f"{text} (firedamp undo {plain(receipt['id'])})" if can_undo else text
 
 
