@@ -224,6 +224,21 @@ def test_arguments_are_cut_where_the_probe_cuts_them(start):
     assert sum(len(argument) + 1 for argument in at.argv) <= procfs.MAX_ARGV_BYTES + 1
 
 
+def test_a_title_that_a_process_wrote_itself_ends_where_it_ends(start):
+    """
+    Servers write over their arguments and fill what is left with NULs: no empty arguments.
+    """
+    code = (
+        "fields = open('/proc/self/stat').read().rpartition(')')[2].split()\n"
+        "start, end = int(fields[45]), int(fields[46])\n"
+        "memory = os.open('/proc/self/mem', os.O_RDWR)\n"
+        "os.pwrite(memory, b'nginx: master'.ljust(end - start, b'\\0'), start)"
+    )
+    process = start(*python(code))
+
+    assert found(process.pid).argv == ("nginx: master",)
+
+
 def test_processes_that_come_and_go_do_no_harm(start):
     """
     The snapshot is taken of a host that does not hold still.
