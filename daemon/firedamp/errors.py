@@ -45,3 +45,7 @@ class ControlError(FiredampError):
 
 class ControlUnavailable(ControlError):  # noqa: N818 - says what is so, as Refused does
     """No daemon answers at the control socket."""
+
+
+class Spared(Refused):
+    """A guard stands before the process, and not before its addresses."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 
-from systemd.daemon import notify
+from systemd import daemon
 
 from firedamp import log
 from firedamp.alerts.sink import Sink
@@ -66,6 +66,12 @@ def run(config_path: Path | None, *, console: bool) -> int:
     finally:
         keeper.stop()
     return 0
+
+
+def notify(state: str) -> None:
+    """Tell the service manager, where there is one. It may be restarting: that ends nothing."""
+    with contextlib.suppress(OSError):
+        daemon.notify(state)
 
 
 class Service:
@@ -121,6 +127,8 @@ class Service:
         )
         self._closers.append(("response", self.executor.stop))
         self.executor.restore()
+        if lacking := self.executor.prepare():
+            self.sink.notice("degraded", f"addresses cannot be blocked in nftables: {lacking}")
         host = HostContext(self.compiled.indicators)
         engine = Engine(self.compiled.policies, boot_id=self._boot_id)
         self.pipeline = Pipeline(host, analysers(settings), engine)

@@ -139,6 +139,10 @@ class FakeHost:
     def cgroups(self, key: ProcessKey) -> tuple[str, ...]:
         return self.find(key).cgroups
 
+    def cgroup_members(self, key: ProcessKey) -> tuple[ProcessKey, ...]:
+        mine = self.find(key).cgroups
+        return tuple(p.stat.key for p in self.processes.values() if p.cgroups == mine)
+
     def users(self, key: ProcessKey) -> frozenset[int]:
         return self.find(key).users
 

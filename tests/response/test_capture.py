@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,11 @@ def running(tmp_path):
     process = subprocess.Popen(
         [str(program), "60"], cwd=tmp_path, env={"API_TOKEN": "hunter2", "SEEN": "yes"}
     )
-    while os.readlink(f"/proc/{process.pid}/exe") != str(program):
-        pass
+    # The arguments appear a little later than the image.
+    while not Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(bytes(program)):
+        time.sleep(0.001)
+    while not Path(f"/proc/{process.pid}/environ").read_bytes():
+        time.sleep(0.001)
     program.unlink()
     yield parse_stat(process.pid, Path(f"/proc/{process.pid}/stat").read_bytes()).key
     process.kill()

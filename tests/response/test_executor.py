@@ -2,7 +2,7 @@
 
 import pytest
 
-from firedamp.errors import ActionError, Refused
+from firedamp.errors import ActionError, Refused, Spared
 from firedamp.response.base import Receipt
 from firedamp.response.executor import Executor
 from firedamp.response.freeze import Freeze
@@ -366,3 +366,49 @@ def test_after_undo_the_same_decision_acts_again(host, make, taken, decision):
     executor.execute(decision(target, "freeze"))
 
     assert taken == ["freeze"]
+
+
+@pytest.fixture
+def spared(host, keeper, ledger, heard):
+    """An executor whose guard spares every process, but not its addresses."""
+    taken, told = heard
+
+    def guard(key):
+        raise Spared("the packaged program of a service")
+
+    def build(settings=None):
+        names = ("freeze", "block", "capture", "quarantine", "kill")
+        return Executor(
+            settings or Settings(),
+            host,
+            ledger,
+            {name: Recorder(name, taken) for name in names},
+            keeper=keeper,
+            guard=guard,
+            on_receipt=lambda receipt, decision: told.append(receipt),
+            on_breaker=told.append,
+        )
+
+    return build
+
+
+def test_service_lives_and_its_pool_is_blocked(host, spared, taken, decision):
+    """
+    The proxy that carried a miner's words stays up; where they went is cut off.
+    """
+    receipts = spared().execute(decision(host.add(10), "freeze", "block", "kill"))
+
+    assert taken == ["block"]
+    assert outcomes(receipts) == [("freeze", "refused"), ("kill", "refused"), ("block", "done")]
+
+
+def test_service_is_left_whole_while_the_policy_observes(host, spared, taken, decision):
+    """
+    Then it is said what would have been blocked.
+    """
+    observed = decision(host.add(10), "block", "kill", mode="observe")
+
+    receipts = spared().execute(observed)
+
+    assert taken == []
+    assert ("block", "done") not in outcomes(receipts)

@@ -88,6 +88,12 @@ class Executor:
             self._on_receipt(receipt, None)
         return tuple(receipts)
 
+    def prepare(self) -> str:
+        """Where policies may act: get ready to. Returns what will not be possible, or nothing."""
+        block = self._actions.get("block")
+        may_act = self._settings.mode == "enforce" or self._settings.policies.enforce
+        return block.prepare() if may_act and isinstance(block, Block) else ""
+
     def tick(self) -> None:
         """Now and then: see that the keeper lives, and let go of what has ended.
 
@@ -137,6 +143,8 @@ class Executor:
             with self._host.urgent():
                 for key in (decision.target, *decision.related):
                     members.admit(key)
+            if decision.target in members.spared and "block" in decision.actions:
+                return self._spare(decision, members, why)
             if decision.target in members.refused:
                 return self._refuse_all(decision, members.refused[decision.target])
             if why:
@@ -252,6 +260,19 @@ class Executor:
             yield self._record(
                 decision, Receipt(action=name, outcome="refused", target=target, reason=why)
             )
+
+    def _spare(self, decision: Decision, members: Members, why: str) -> tuple[Receipt, ...]:
+        """Block the addresses, and leave the process alone."""
+        others = tuple(name for name in decision.actions if name != "block")
+        refused = replace(decision, actions=others)
+        receipts = [*self._refuse_all(refused, members.refused[decision.target])]
+        action, only = self._actions.get("block"), replace(decision, actions=("block",))
+        if action is not None and not why:
+            receipts += [self._record(only, one) for one in self._apply(action, only, members)]
+        elif action is not None and (words := action.plan(only, members)):
+            would = Receipt(action="block", outcome="would", target=_listed(words), reason=why)
+            receipts.append(self._record(only, would))
+        return tuple(receipts)
 
     def _refuse_all(self, decision: Decision, why: str) -> tuple[Receipt, ...]:
         target = describe(self._host, decision.target)

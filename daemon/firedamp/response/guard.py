@@ -7,6 +7,7 @@ Hard rules, which no setting switches off:
 2. Kernel threads, and whatever our PID namespace shows no number for.
 3. systemd and its parts, D-Bus, sshd, and what logs people in.
 4. The login shell of a session: that is where an administrator sits.
+5. The packaged program of a service of this host; see `response.services`.
 
 Settings add to these: allowed images and units, and the scope. Everything is checked against
 the process as it is now, not as the event described it.
@@ -21,10 +22,12 @@ import os
 import re
 from collections.abc import Callable, Collection
 
-from firedamp.errors import Refused
+from firedamp.errors import Refused, Spared
 from firedamp.events.model import ProcessKey
 from firedamp.response.host import Host, Image, ProcessStat
+from firedamp.response.packages import Packages
 from firedamp.response.scope import ScopeCheck
+from firedamp.response.services import ServicePrograms
 from firedamp.settings import Settings
 
 _PROTECTED = re.compile(
@@ -42,7 +45,14 @@ Ours = Callable[[], Collection[int]]
 class ProcessGuard:
     """Raises Refused for processes that are protected; called for each before each response."""
 
-    def __init__(self, settings: Settings, host: Host, *, ours: Ours = frozenset) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        host: Host,
+        *,
+        ours: Ours = frozenset,
+        packages: Packages | None = None,
+    ) -> None:
         """`ours` gives the PIDs of the daemon's helpers as they are at the moment."""
         self._host = host
         self._ours = ours
@@ -51,6 +61,7 @@ class ProcessGuard:
         self._units = frozenset(settings.allow.units)
         self._scope = ScopeCheck(settings.scope, host)
         self._shells = _login_shells()
+        self._services = ServicePrograms(host, packages or Packages())
 
     def __call__(self, key: ProcessKey) -> None:
         """Return if the process may be acted on.
@@ -67,6 +78,9 @@ class ProcessGuard:
         self._check_image(stat, image)
         self._check_unit(key)
         self._scope.check(key)
+        unit = self._services.unit(key, image) if self._is_genuine(key, image) else ""
+        if unit:
+            raise Spared(f"{image.path} is the packaged program of {unit}")
 
     def _check_identity(self, stat: ProcessStat) -> None:
         pid = stat.key.pid

@@ -119,6 +119,9 @@ class Host(Protocol):
         That of cgroup v2 comes first where there is one, then systemd's of version 1.
         """
 
+    def cgroup_members(self, key: ProcessKey) -> tuple[ProcessKey, ...]:
+        """All processes of its cgroup of version 2; none where there is no version 2."""
+
     def users(self, key: ProcessKey) -> frozenset[int]:
         """Its real, effective and saved UIDs."""
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from firedamp.errors import ActionError, Refused
+from firedamp.errors import ActionError, Refused, Spared
 from firedamp.events.model import ProcessKey
 from firedamp.response.host import Host, ProcessStat
 
@@ -58,6 +58,8 @@ class Members:
         self._unsettled: dict[ProcessKey, None] = {}
         self.refused: dict[ProcessKey, str] = {}
         """Whom a guard protects, and why."""
+        self.spared: set[ProcessKey] = set()
+        """Of those, whose addresses may be blocked all the same."""
         self.gone: set[ProcessKey] = set()
         """Who had ended before we could take hold of it."""
         self.stopped: set[ProcessKey] = set()
@@ -78,6 +80,8 @@ class Members:
         except Refused as refusal:
             self._host.release((key,))
             self.refused[key] = str(refusal)
+            if isinstance(refusal, Spared):
+                self.spared.add(key)
             return False
         except ActionError:
             self._host.release((key,))

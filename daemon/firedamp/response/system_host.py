@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Collection, Iterable, Iterator
 
+from firedamp.cgroups import cgroup2_mount
 from firedamp.errors import ActionError
 from firedamp.events.model import ProcessKey
 from firedamp.response import mounts
@@ -184,6 +185,15 @@ class SystemHost:
         # `0::/path` is version 2 and comes last. A name may hold a colon, a path a newline.
         parts.sort(key=lambda part: (part[0] != "0", part[1] != "name=systemd"))
         return tuple(dict.fromkeys(part[2] for part in parts))
+
+    def cgroup_members(self, key: ProcessKey) -> tuple[ProcessKey, ...]:
+        root = cgroup2_mount()
+        for line in os.fsdecode(_read(f"/proc/{key.pid}/cgroup")).splitlines():
+            if root and line.startswith("0::"):
+                pids = _read_all(f"{root}{line[3:]}/cgroup.procs").split()
+                found = (self._stat_of(int(pid)) for pid in pids)
+                return tuple(stat.key for stat in found if stat is not None)
+        return ()
 
     def users(self, key: ProcessKey) -> frozenset[int]:
         for line in _read(f"/proc/{key.pid}/status").split(b"\n"):

@@ -2,8 +2,8 @@
 """All sources as one stream, in the order in which things happened.
 
 The rule that keeps it right: what can name a process only by its PID (fanotify, when the process
-is gone) is read *before* the rings, and told *after* them, so that the process tree has seen the
-fork and the exec of whoever did it.
+is gone) is read *before* the rings, and told *after* them, once they are empty, so that the process
+tree has seen the fork and the exec of whoever did it.
 """
 
 import time
@@ -19,6 +19,9 @@ from firedamp.sources.inspect import Inspector
 SAMPLES_WORTH_A_LOOK = 0.05
 """Share of one core, by samples, from which a process's own CPU time is read."""
 
+MAX_WAITING = 10_000
+"""Changes of files that wait for the rings to run empty; more are told without waiting."""
+
 _at_ns = attrgetter("at_ns")
 
 
@@ -33,6 +36,7 @@ class Collector:
         self._inspector = inspector
         self._cpu_hz = cpu_hz
         self._measured_at = time.monotonic()
+        self._changes: list[Event] = []
         if files is not None:
             files.on_change = bpf.watch_inodes
             bpf.watch_inodes(files.watched_inodes(), ())
@@ -43,7 +47,9 @@ class Collector:
 
     def read(self) -> tuple[list[Event], bool]:
         """A batch, and whether more is waiting already."""
-        changes = self._files.read() if self._files else []
+        changes = self._changes
+        if self._files:
+            changes += self._files.read()
         records, more = self._bpf.read()
         events: list[Event] = []
         for record in records:
@@ -51,8 +57,9 @@ class Collector:
                 changes += self._stored(record)
             elif record.process.pid:  # what runs outside our PID namespace is not ours to judge
                 events.append(record)
-        if changes:
+        if changes and not (more and len(changes) < MAX_WAITING):
             events += changes
+            changes.clear()
             events.sort(key=_at_ns)
         if self._files is not None:
             more |= self._files.has_more
