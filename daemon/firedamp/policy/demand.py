@@ -6,7 +6,7 @@ Everything here errs to one side: an event that meets the condition meets the de
 
 from collections.abc import Sequence
 
-from firedamp.policy.ir import And, Comparison, Condition, Not, Or, SameAs, Text
+from firedamp.policy.ir import And, Comparison, Condition, Not, Or, Regex, SameAs, Text
 from firedamp.policy.view import fold
 
 _MIN_NEEDLE = 2
@@ -29,9 +29,11 @@ def needles_in(haystack: str, condition: Condition) -> frozenset[str] | None:
         case Comparison(field, Text(parts)) if field == haystack:
             longest = max((one for one in parts if isinstance(one, str)), key=len, default="")
             return frozenset({fold(longest)}) if len(longest) >= _MIN_NEEDLE else None
+        case Comparison(field, Regex(needles=needles)) if field == haystack:
+            return needles or None
         case And(items):
             found = [one for one in (needles_in(haystack, item) for item in items) if one]
-            return min(found, key=_clumsiness) if found else None
+            return min(found, key=clumsiness) if found else None
         case Or(items):
             several = [needles_in(haystack, item) for item in items]
             if not several or None in several:
@@ -40,9 +42,9 @@ def needles_in(haystack: str, condition: Condition) -> frozenset[str] | None:
     return None
 
 
-def _clumsiness(needles: frozenset[str]) -> tuple[int, int]:
-    """Few needles are better than many, long ones better than short."""
-    return len(needles), -min(map(len, needles))
+def clumsiness(needles: frozenset[str]) -> float:
+    """About how often one of them stands in a text by chance: long ones are rare."""
+    return sum(10.0 ** -len(needle) for needle in needles)
 
 
 def _possible(fields: tuple[str, str], condition: Condition, *, positive: bool) -> Condition | bool:

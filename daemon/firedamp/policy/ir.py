@@ -65,6 +65,8 @@ class Regex:
     flags: frozenset[Literal["i", "m", "s"]] = frozenset()
     at_start: bool = False
     at_end: bool = False
+    needles: frozenset[str] = frozenset()
+    """In lower case; one of them stands in whatever it is found in. Empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from firedamp.policy.ir import (
     Value,
     Wildcard,
 )
+from firedamp.policy.regex_needles import regex_needles
 
 
 class CannotApply(Exception):  # noqa: N818 - the rule is sound; it is a reason, not a fault
@@ -105,8 +106,14 @@ def _regex(value: SigmaRegularExpression, *, at_start: bool, at_end: bool) -> Re
     if value.contains_placeholder():
         raise CannotApply("placeholders in a regular expression have no values here")
     flags = frozenset(_FLAGS[flag] for flag in value.flags)
-    # With both anchors pySigma has wrapped the expression for `contains`; then none is meant.
-    return Regex(str(value.regexp), flags, at_start=at_start, at_end=at_end)
+    pattern = str(value.regexp)
+    return Regex(
+        pattern,
+        flags,
+        at_start=at_start,
+        at_end=at_end,
+        needles=regex_needles(pattern, ignore_case="i" in flags),
+    )
 
 
 _WILDCARDS: Final = {
