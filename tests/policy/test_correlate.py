@@ -482,6 +482,20 @@ def test_correlation_over_a_rule_that_cannot_apply_cannot_apply(rule, write, loa
     assert reasons["c"].startswith("refers to ssh, which reads what the service sshd logs")
 
 
+def test_reload_keeps_what_unchanged_correlations_remember(engine):
+    """
+    An attacker must not be forgotten because somebody edits a policy.
+    """
+    old = engine(COUNT)
+    times(old, seen("net", 1), seen("net", 2))
+
+    same = Engine(engine(COUNT).compiled, boot_id="test", before=old)
+    other = Engine(engine(COUNT.replace("10s", "11s")).compiled, boot_id="test", before=old)
+
+    assert times(other, seen("net", 3)) == []
+    assert times(same, seen("net", 3)) == [3]
+
+
 def test_evidence_only_correlations_raise_nothing(engine):
     """
     `alert: false` holds for correlations too.

@@ -143,6 +143,17 @@ def test_without_a_response_other_processes_of_the_actor_say_nothing_new(rule, e
     assert [len(running.feed(login(1, ProcessId=pid))) for pid in (10, 11, 12)] == [1, 0, 0]
 
 
+def test_reload_does_not_repeat_what_was_just_raised(rule, engine):
+    """
+    The rate limits live on.
+    """
+    rule(MINING)
+    old = engine()
+    assert len(old.feed(login(1))) == 1
+
+    assert Engine(engine().compiled, boot_id="boot", before=old).feed(login(2)) == []
+
+
 def test_rate_limits_memory_is_bounded(rule, load):
     """
     Actors come and go for months.

@@ -17,31 +17,41 @@ from firedamp.policy.view import FieldView
 class Engine:
     """Runs one compiled policy set. Its state is the correlations' and the rate limits'."""
 
-    def __init__(self, compiled: CompiledPolicies, *, boot_id: str) -> None:
+    def __init__(
+        self, compiled: CompiledPolicies, *, boot_id: str, before: "Engine | None" = None
+    ) -> None:
+        """`before` is the engine that this one replaces.
+
+        What it remembers of correlations that have not changed, and of alerts that were raised,
+        lives on.
+        """
         self.compiled = compiled
         self._shortlists = compiled.shortlists
         self._boot_id = boot_id.encode()
-        self._limit = RateLimit()
-        self._correlators = [Correlator(one) for one in compiled.correlations]
+        self.limit: RateLimit = before.limit if before else RateLimit()
+        kept = {one.correlation: one for one in before.correlators} if before else {}
+        self.correlators: list[Correlator] = [
+            kept[one] if one in kept else Correlator(one) for one in compiled.correlations
+        ]
         self._fed_by: dict[str, list[tuple[Correlator, int]]] = {}
-        for correlator in self._correlators:
+        for correlator in self.correlators:
             for index, member in enumerate(correlator.correlation.members):
                 self._fed_by.setdefault(member.policy_id, []).append((correlator, index))
 
     @property
     def suppressed(self) -> int:
         """Alerts that rate limits held back."""
-        return self._limit.suppressed
+        return self.limit.suppressed
 
     @property
     def evicted(self) -> int:
         """Groups of correlations that were forgotten before their time, for want of room."""
-        return sum(one.evicted for one in self._correlators)
+        return sum(one.evicted for one in self.correlators)
 
     @property
     def remembered(self) -> int:
         """Matches that correlations hold on to."""
-        return sum(map(len, self._correlators))
+        return sum(map(len, self.correlators))
 
     def feed(self, view: FieldView) -> list[Alert]:
         """Take one event in one category; give back the alerts that it completes."""
@@ -90,9 +100,7 @@ class Engine:
         subject: Subject = ()
         if policy.summary.response:
             subject = (observed.event.process, address_of(view), file_of(view))
-        held = self._limit.admit(
-            policy, observed.process.actor, subject, at_ns=observed.event.at_ns
-        )
+        held = self.limit.admit(policy, observed.process.actor, subject, at_ns=observed.event.at_ns)
         if held is not None:
             yield self._alert(policy, view, evidence, suppressed=held)
 
