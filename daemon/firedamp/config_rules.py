@@ -21,10 +21,14 @@ Rule = Callable[[str], str]
 def broken_rules(settings: Settings) -> Iterator[tuple[YamlPath, str]]:
     """Every value that cannot work, and why."""
     for path, values, rule in _checks(settings):
-        is_list = not isinstance(values, str)
-        for index, value in enumerate(values if is_list else (values,)):
+        places = (
+            [(path, values)]
+            if isinstance(values, str)
+            else [((*path, index), value) for index, value in enumerate(values)]
+        )
+        for place, value in places:
             if complaint := rule(value):
-                yield (*path, index) if is_list else path, f"{complaint}: {value}"
+                yield place, f"{complaint}: {value}"
     for index, policy in enumerate(settings.policies.enforce):
         if policy in settings.policies.observe:
             yield ("policies", "enforce", index), f"is under policies.observe as well: {policy}"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,8 +10,8 @@ from firedamp.alerts.plain import plain, unicode_text
 from firedamp.alerts.sentence import action_sentence, alert_sentence
 from firedamp.context.process import Process
 from firedamp.events.model import UNKNOWN_PROCESS, ProcessKey
-from firedamp.policy.types import Evidence
-from firedamp.response.base import Receipt
+from firedamp.policy.types import ActionName, Evidence
+from firedamp.response.base import Outcome, Receipt
 
 WHO = {"Image": "/tmp/x", "ProcessName": "x", "User": "bob"}
 
@@ -176,6 +177,18 @@ def test_action_is_told_by_its_outcome(outcome, said):
     receipt = Receipt(action="quarantine", outcome=outcome, target="/tmp/x", reason="because")
 
     assert action_sentence(receipt, "why") == said
+
+
+@pytest.mark.parametrize("action", get_args(ActionName) + ("breaker",))
+@pytest.mark.parametrize("outcome", get_args(Outcome))
+def test_every_step_can_be_told(alert, process, action, outcome):
+    """
+    Whatever was tried, and however it went.
+    """
+    receipt = Receipt(action=action, outcome=outcome, target="/tmp/x")
+
+    assert "/tmp/x" in action_sentence(receipt, "why")
+    assert " — " in alert_sentence(alert(), process, receipts=[receipt])
 
 
 def test_terminal_escapes_and_forged_lines_are_shown_not_obeyed():

@@ -14,12 +14,12 @@ from typing import Final
 from firedamp.alerts.plain import plain
 from firedamp.context.process import Process
 from firedamp.events.model import UNKNOWN_PROCESS
-from firedamp.policy.types import ActionName, Alert, Decision
-from firedamp.response.base import Outcome, Receipt
+from firedamp.policy.types import Alert, Decision
+from firedamp.response.base import Outcome, Receipt, Subject
 
 Fields = Mapping[str, object]
 
-_DONE: Final[Mapping[ActionName, str]] = {
+_DONE: Final[Mapping[Subject, str]] = {
     "freeze": "froze",
     "block": "blocked",
     "isolate": "isolated",
@@ -27,8 +27,9 @@ _DONE: Final[Mapping[ActionName, str]] = {
     "quarantine": "quarantined",
     "clean": "cleaned",
     "kill": "killed",
+    "breaker": "stopped",
 }
-_DONE_ALONE: Final[Mapping[ActionName, str]] = {**_DONE, "capture": "captured evidence"}
+_DONE_ALONE: Final[Mapping[Subject, str]] = {**_DONE, "capture": "captured evidence"}
 _PREFIX: Final[Mapping[Outcome, str]] = {
     "would": "would ",
     "intended": "about to ",
@@ -222,13 +223,13 @@ def _consequence(decision: Decision | None, receipts: tuple[Receipt, ...]) -> st
             return ""
         verb = "would" if decision.mode == "observe" else "about to"
         return f"{verb} {', '.join(decision.actions)}"
-    by_outcome: dict[Outcome, dict[ActionName, None]] = {}
+    by_outcome: dict[Outcome, dict[Subject, None]] = {}
     for receipt in receipts:
         by_outcome.setdefault(receipt.outcome, {})[receipt.action] = None
     return "; ".join(_of_outcome(outcome, tuple(names)) for outcome, names in by_outcome.items())
 
 
-def _of_outcome(outcome: Outcome, actions: tuple[ActionName, ...]) -> str:
+def _of_outcome(outcome: Outcome, actions: tuple[Subject, ...]) -> str:
     if outcome == "done":
         return ", ".join(_DONE_ALONE[action] for action in actions)
     return f"{_PREFIX[outcome]}{', '.join(actions)}"
