@@ -179,7 +179,7 @@ def test_action_is_told_by_its_outcome(outcome, said):
     assert action_sentence(receipt, "why") == said
 
 
-@pytest.mark.parametrize("action", (*get_args(ActionName), "breaker"))
+@pytest.mark.parametrize("action", [*get_args(ActionName), "breaker"])
 @pytest.mark.parametrize("outcome", get_args(Outcome))
 def test_every_step_can_be_told(alert, process, action, outcome):
     """
