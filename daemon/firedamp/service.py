@@ -43,6 +43,8 @@ from firedamp.verbs import register
 
 CPU_EVERY_S = 5.0
 HOUSEKEEPING_EVERY_S = 1.0
+COMPARE_EVERY_S = 300.0
+"""How often the watched places are compared with what is remembered, for what no hook sees."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -148,6 +150,7 @@ class Service:
         cpu_every_s = min(CPU_EVERY_S, self.settings.sources.cpu_window_s / 6)
         next_cpu = time.monotonic() + cpu_every_s
         next_housekeeping = 0.0
+        next_compare = time.monotonic() + COMPARE_EVERY_S
         more = False
         while not self._stopping:
             ready = self._epoll.poll(0 if more else collect_s)
@@ -162,6 +165,9 @@ class Service:
             if now >= next_cpu:
                 next_cpu = now + cpu_every_s
                 self._judge(self.sources.collector.busy())
+            if now >= next_compare:
+                next_compare = now + COMPARE_EVERY_S
+                self._judge(self.sources.collector.compared())
             if now >= next_housekeeping:
                 next_housekeeping = now + HOUSEKEEPING_EVERY_S
                 self._keep_house()

@@ -7,13 +7,14 @@ at second, and only then are the probes' records read; see `sources.merge`.
 
 import gc
 import pwd
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from firedamp import log
 from firedamp.cgroups import cgroup2_mount
 from firedamp.errors import ConfigError, SourceError
-from firedamp.events.model import ConnectionFound, Event
+from firedamp.events.model import ConnectionFound, Event, ProcessFound
 from firedamp.paths import probes_dir
 from firedamp.settings import Scope, Settings
 from firedamp.sources import doctor, merge, procfs, sockdiag
@@ -63,8 +64,8 @@ def first_events(started: Started, cgroup_root: str) -> list[Event]:
     found: list[Event] = []
     processes = procfs.snapshot(cgroup_root)
     found += processes
-    connections = sockdiag.connections(processes)
-    started.bpf.adopt(one for one in connections if isinstance(one, ConnectionFound))
+    connections = _connections(processes)
+    started.bpf.adopt(connections)
     found += connections
     queued: list[Event] = []
     more = True
@@ -72,6 +73,14 @@ def first_events(started: Started, cgroup_root: str) -> list[Event]:
         batch, more = started.collector.read()
         queued += batch
     return started.collector.named(merge.merge(found, queued))
+
+
+def _connections(processes: Iterable[ProcessFound]) -> list[ConnectionFound]:
+    try:
+        return sockdiag.connections(processes)
+    except SourceError as error:
+        log.get_logger().error("connections_not_listed", error=str(error))
+        return []
 
 
 def settle_memory() -> None:

@@ -80,6 +80,10 @@ class Collector:
         measured = measure(wanted)
         return [event for event in measured if event.process == wanted[event.process.pid]]
 
+    def compared(self) -> list[Event]:
+        """What differs in the watched places from what is remembered, and no hook told of."""
+        return self.named(self._files.compare()) if self._files else []
+
     def losses(self) -> list[RecordsLost]:
         """What was lost since the last call, anywhere."""
         lost = self._bpf.losses(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
