@@ -339,9 +339,9 @@ def test_what_was_quarantined_comes_back(stage, watcher, pool):
     miner.wait(10)
     assert not tool.exists()
 
-    undone = watcher.command("undo", taken["firedamp"]["incident"])
+    undone = watcher.command("undo", str(taken["firedamp"]["actions"][0]["id"]))
 
-    assert undone.returncode == 0, undone.stderr
+    assert undone.returncode == 0, undone.stdout + undone.stderr
     assert hashlib.sha256(tool.read_bytes()).digest() == digest
     assert (tool.stat().st_mode, tool.stat().st_mtime_ns) == (facts.st_mode, facts.st_mtime_ns)
 
