@@ -388,7 +388,7 @@ def test_flood_in_one_group_is_bounded(engine):
         (TEMPORAL.replace("net, cpu", "net, net"), "names a rule twice"),
         (TEMPORAL.replace("10s", "5M"), "must be in s, m, h, d or w"),
         (TEMPORAL.replace("10s", "9999999999d"), "not be more than 30 days"),
-        (TEMPORAL.replace("temporal", "tempral"), "no valid Sigma correlation type"),
+        (TEMPORAL.replace("temporal", "timely"), "no valid Sigma correlation type"),
         (TEMPORAL.replace("ActorId", "ActroId"), "did you mean ActorId?"),
         (TEMPORAL.replace("10s}", "10s, windows: 5}"), "unknown key"),
         (COUNT.replace("gte: 3", "gte: many"), "whole number"),

@@ -301,7 +301,7 @@ def test_unused_detection_is_a_warning(rule, load):
 @pytest.mark.parametrize(
     ("extension", "place", "text"),
     [
-        ("{respons: [kill]}", "firedamp.respons:", "unknown key"),
+        ("{reaction: [kill]}", "firedamp.reaction:", "unknown key"),
         ("{response: [murder]}", "firedamp.response[0]:", "kill"),
         ("{response: [kill, kill]}", "firedamp:", "twice"),
         ("{response: [kill], alert: false}", "firedamp:", "alert: false"),
