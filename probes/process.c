@@ -79,7 +79,7 @@ static __always_inline struct walk walk_path(struct path_buffer *buffer, struct 
 		asm volatile("%0 &= 1023" : "+r"(used));
 		start = WIRE_PATH_LEN - used;
 		buffer->data[start & PATH_MASK] = '/';
-		bpf_probe_read_kernel(&buffer->data[(start + 1) & PATH_MASK], len, name.name);
+		read_kernel(&buffer->data[(start + 1) & PATH_MASK], len, name.name);
 		// 1 where the name's first character is a dot, without a branch
 		hidden |= ((u32)(buffer->data[(start + 1) & PATH_MASK] ^ '.') - 1) >> 31;
 		if (dentry == parent) {
@@ -99,8 +99,7 @@ static __always_inline u32 append_path(struct exec_buffer *buffer, u32 at, u32 u
 	u32 start = WIRE_PATH_LEN - used;
 
 	used &= PATH_MASK;
-	if (bpf_probe_read_kernel(&buffer->tail[at & TAIL_MASK], used,
-				  &buffer->path.data[start & PATH_MASK]))
+	if (read_kernel(&buffer->tail[at & TAIL_MASK], used, &buffer->path.data[start & PATH_MASK]))
 		return 0;
 	return used;
 }
@@ -109,7 +108,7 @@ static __always_inline int starts_with_tmp(struct path_buffer *buffer, u32 start
 {
 	char head[8] = {};
 
-	bpf_probe_read_kernel(head, sizeof(head), &buffer->data[start & PATH_MASK]);
+	read_kernel(head, sizeof(head), &buffer->data[start & PATH_MASK]);
 	return (head[1] == 't' && head[2] == 'm' && head[3] == 'p' && head[4] == '/') ||
 	       (head[1] == 'v' && head[5] == 't' && head[6] == 'm' && head[7] == 'p') ||
 	       (head[1] == 'd' && head[2] == 'e' && head[3] == 'v' && head[4] == '/');
@@ -183,9 +182,8 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 		u32 level = 0;
 
 		READ(level, pid->level);
-		bpf_probe_read_kernel(&upid, sizeof(upid),
-				      (char *)pid + OFFSET_pid_numbers +
-					      (level & 31) * sizeof(upid));
+		read_kernel(&upid, sizeof(upid),
+			    (char *)pid + OFFSET_pid_numbers + (level & 31) * sizeof(upid));
 		READ(record->pid_ns, upid.ns->ns.inum);
 	}
 	bpf_get_current_comm(record->comm, sizeof(record->comm));
@@ -203,7 +201,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 		 record->comm[0] == '[' || (record->comm[0] == 'k' && record->parent_pid != 2);
 
 	READ(filename, bprm->filename);
-	len = bpf_probe_read_kernel_str(&buffer->tail[at & TAIL_MASK], WIRE_FILENAME_LEN, filename);
+	len = read_kernel_str(&buffer->tail[at & TAIL_MASK], WIRE_FILENAME_LEN, filename);
 	record->filename_len = len > 0 && len <= WIRE_FILENAME_LEN ? len - 1 : 0;
 	at += record->filename_len;
 
@@ -221,7 +219,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 		record->flags |= WIRE_EXEC_ARGV_CUT;
 	}
 	if (argv_len > WIRE_ARGV_LEN ||
-	    bpf_probe_read_user(&buffer->tail[at & TAIL_MASK], argv_len, (void *)arg_start))
+	    read_user(&buffer->tail[at & TAIL_MASK], argv_len, (void *)arg_start))
 		argv_len = 0;
 	record->argv_len = argv_len;
 	at += argv_len;
@@ -261,7 +259,7 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	record->cgroup_id = bpf_get_current_cgroup_id();
 	READ(cred, child->cred);
 	READ(record->uid, cred->uid);
-	bpf_probe_read_kernel(record->comm, sizeof(record->comm), child->comm);
+	read_kernel(record->comm, sizeof(record->comm), child->comm);
 	tasks.ringbuf_submit(record, flags);
 	return 0;
 }
@@ -320,8 +318,8 @@ int on_rename(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	fill_header(&record->header, task, WIRE_RENAME, sizeof(*record));
-	bpf_probe_read_kernel(record->old_comm, sizeof(record->old_comm), task->comm);
-	bpf_probe_read_kernel_str(record->comm, sizeof(record->comm), comm);
+	read_kernel(record->old_comm, sizeof(record->old_comm), task->comm);
+	read_kernel_str(record->comm, sizeof(record->comm), comm);
 	tasks.ringbuf_submit(record, flags);
 	return 0;
 }

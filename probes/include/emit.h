@@ -18,7 +18,7 @@
 #include "wire.h"
 #include "compat.h"
 
-#define READ(dst, src) bpf_probe_read_kernel(&(dst), sizeof(dst), &(src))
+#define READ(dst, src) read_kernel(&(dst), sizeof(dst), &(src))
 
 #define RB_NO_WAKEUP 1
 #define RB_FORCE_WAKEUP 2
@@ -73,8 +73,8 @@ static __always_inline u32 pid_of(struct task_struct *leader)
 
 	READ(pid, leader->thread_pid);
 	for (int level = 1; level < 8; level++) {
-		if (bpf_probe_read_kernel(&upid, sizeof(upid),
-					  (char *)pid + OFFSET_pid_numbers + level * sizeof(upid)))
+		if (read_kernel(&upid, sizeof(upid),
+				(char *)pid + OFFSET_pid_numbers + level * sizeof(upid)))
 			return 0;
 		inum = 0;
 		READ(inum, upid.ns->ns.inum);

@@ -49,11 +49,6 @@ _LIMITS: Final[Mapping[str, Mapping[str, Limits]]] = {
         ),
     },
 }
-_MISSING: Final[Mapping[str, str]] = {
-    "connect": _CGROUP2,
-    "payload": _CGROUP2,
-    "deny": _CGROUP2,
-}
 
 
 def rows(attempts: Iterable[Attempt], file_hook: str) -> list[Row]:
@@ -115,7 +110,7 @@ def _row(attempt: Attempt) -> Row:
             "state": "missing",
             "hook": "",
             "blind": "; ".join(attempt.failures),
-            "better": _MISSING.get(attempt.capability, "a kernel that loads this program"),
+            "better": _better(attempt),
         }
     by_hook = _LIMITS.get(attempt.capability, {})
     limits = by_hook.get(attempt.hook) or by_hook.get("") or Limits("")
@@ -126,3 +121,9 @@ def _row(attempt: Attempt) -> Row:
         "blind": limits.blind,
         "better": limits.better or "; ".join(attempt.failures),
     }
+
+
+def _better(attempt: Attempt) -> str:
+    if any("cgroup v2" in failure for failure in attempt.failures):
+        return _CGROUP2
+    return "a kernel, or a container's limits, that lets this program load"

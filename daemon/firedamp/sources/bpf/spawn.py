@@ -15,6 +15,7 @@ from firedamp.errors import SourceError
 PYTHONS = ("/usr/bin/python3",)
 """Interpreters that may have bcc: it is the distribution's package, for its own Python."""
 TIMEOUT_S = 120.0
+_LAST_WORDS = 2000
 _LOADER = Path(__file__).with_name("loader.py")
 
 
@@ -71,10 +72,12 @@ def run_loader(
         raise SourceError(f"no Python that could have bcc: {', '.join(PYTHONS)}")
     ours, theirs = socket.socketpair()
     theirs.set_inheritable(True)
+    said = os.memfd_create("loader")  # the compiler's and the verifier's words
     pid = os.posix_spawn(
         python,
         [python, "-I", str(_LOADER), str(theirs.fileno())],
         {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
+        file_actions=[(os.POSIX_SPAWN_DUP2, said, 2)],
         setsigmask=[],
         setsigdef=[signal.SIGPIPE],
     )
@@ -82,16 +85,17 @@ def run_loader(
     ours.settimeout(TIMEOUT_S)
     try:
         ours.sendall(json.dumps(request).encode() + b"\n")
-        return _take_over(ours)
+        return _take_over(ours, said)
     except OSError as error:
         os.kill(pid, signal.SIGKILL)  # our own child, not yet waited for: the PID is still its
         raise SourceError(f"the probe loader did not answer: {error}") from error
     finally:
         ours.close()
         os.waitpid(pid, 0)
+        os.close(said)
 
 
-def _take_over(channel: socket.socket) -> Loaded:
+def _take_over(channel: socket.socket, said: int) -> Loaded:
     head, fds, _, _ = socket.recv_fds(channel, 4, 253)
     (expected,) = struct.unpack("<I", head) if len(head) == 4 else (-1,)
     while 0 <= len(fds) < expected:
@@ -112,7 +116,8 @@ def _take_over(channel: socket.socket) -> Loaded:
         for fd in fds:
             os.close(fd)
         reason = answer.get("error", "descriptors were lost on the way")
-        raise SourceError(f"probes cannot be loaded: {reason}")
+        words = os.pread(said, 1 << 20, 0).decode(errors="replace").strip()[-_LAST_WORDS:]
+        raise SourceError(f"probes cannot be loaded: {reason}" + (words and f"\n{words}"))
     return Loaded(
         fds=dict(zip(answer["names"], fds, strict=True)),
         attempts=tuple(
