@@ -207,7 +207,8 @@ class Service:
         waiting = [
             f.name for f in fields(new) if getattr(new, f.name) != getattr(self.settings, f.name)
         ]
-        self.pipeline.use(Engine(compiled.policies, boot_id=self._boot_id))
+        engine = Engine(compiled.policies, boot_id=self._boot_id, before=self.pipeline.engine)
+        self.pipeline.use(engine)
         self.pipeline.host.indicators = compiled.indicators
         text = f"{len(compiled.policies)} policies are in force, mode {self.settings.mode}"
         if waiting:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPU samples, stores that only the inode shows, and what is said of the hooks."""
 
+import json
 import mmap
 import os
 import subprocess
@@ -130,3 +131,19 @@ def test_no_cgroup_v2_leaves_the_shallower_hooks(bpf_host, tmp_path):
     assert attempts["connect"].failures
     assert attempts["payload"].hook == ""
     assert attempts["payload"].failures
+
+
+def test_masked_kallsyms_costs_no_capability(bpf_host):
+    """Containers hide /proc/kallsyms, from which bcc would guess what the kernel can do."""
+    doctor = f"{sys.executable} -Im firedamp doctor --json"
+    tried = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"mount --bind /dev/null /proc/kallsyms && {doctor}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    states = {one["capability"]: one["state"] for one in json.loads(tried.stdout)["hooks"]}
+
+    assert set(states.values()) == {"ok"}, states
+    assert "deny" in states
