@@ -19,7 +19,7 @@ extern char **environ;
 
 static void do_exec(int n)
 {
-	char *argv[] = { "/bin/true", NULL };
+	char *argv[] = {"/bin/true", NULL};
 	pid_t pid;
 
 	(void)n;
@@ -30,7 +30,7 @@ static void do_exec(int n)
 
 static void do_connect(int n)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET };
+	struct sockaddr_in to = {.sin_family = AF_INET};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	to.sin_port = htons(1 + n % 60000);
@@ -56,11 +56,11 @@ static void do_write(int n)
 
 int main(int argc, char **argv)
 {
-	void (*step)(int) = argc < 3 ? NULL
-			    : !strcmp(argv[1], "exec") ? do_exec
+	void (*step)(int) = argc < 3			  ? NULL
+			    : !strcmp(argv[1], "exec")	  ? do_exec
 			    : !strcmp(argv[1], "connect") ? do_connect
-			    : !strcmp(argv[1], "write") ? do_write
-						        : NULL;
+			    : !strcmp(argv[1], "write")	  ? do_write
+							  : NULL;
 	struct timespec from, to;
 	int n;
 

@@ -21,7 +21,7 @@ from firedamp.demo.watcher import Document, Watcher
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("bpf_host")]
 
-WALLET = "48edfHu7V9Z84YzzMa6fUueoELZ9ZRXq9VetWzYGzKt52XU5xvqgzYnDK9URnRoJMk1j8nLwEVsaSWJ4fhdUyZijBGUicoD"
+WALLET = "48edfHu7V9Z84YzzMa6fUueoELZ9ZRXq9VetWzYGzKt52XU5xvqgzYnDK9URnRoJMk1j8nLwEVsaSWJ4fhdUyZijBGUicoD"  # noqa: E501
 LOGIN = json.dumps(
     {
         "id": 1,

@@ -21,7 +21,8 @@ int main(int argc, char **argv)
 		return 77;
 
 	size_t size = params.sq_off.array + params.sq_entries * sizeof(unsigned int);
-	char *queue = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	char *queue =
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
 	struct io_uring_sqe *entry =
 		mmap(NULL, params.sq_entries * sizeof(*entry), PROT_READ | PROT_WRITE, MAP_SHARED,
 		     ring, IORING_OFF_SQES);
