@@ -313,6 +313,23 @@ def test_lost_records_that_say_nothing_about_lineage_hold_nothing_back(host, mak
     assert taken == ["kill"]
 
 
+def test_kill_does_not_wait_for_a_look_at_all_processes(host, make, decision, real_actions):
+    """
+    That takes milliseconds on a large host, and comes after the first signal.
+    """
+    everyone = host.everyone
+
+    def look():
+        host.asked.append(("look at everyone", 0))
+        return everyone()
+
+    host.everyone = look
+    make(actions=real_actions).execute(decision(host.add(10), "freeze", "kill"))
+
+    asked = [what for what, _ in host.asked]
+    assert asked == ["SIGSTOP", "SIGKILL", "look at everyone"]
+
+
 def test_killed_processes_are_let_go_of(host, keeper, make, decision, real_actions):
     """
     No descriptor and no care is left of a kill.
