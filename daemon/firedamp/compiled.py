@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from firedamp import children
 from firedamp.context.indicators import Indicators
 from firedamp.errors import ConfigError, PolicyError
 from firedamp.policy.compile import CompiledPolicies, compile_policies
@@ -65,10 +66,9 @@ def load_in_child(config_path: Path | None, *, timeout_s: float = TIMEOUT_S) -> 
         PolicyError: the policies are not, or do not pass their tests, or take too long.
     """
     request = {"config": str(config_path) if config_path else None}
-    command = [sys.executable, "-I", "-m", "firedamp.compile_child"]
     try:
         child = subprocess.run(
-            command,
+            children.command("firedamp.compile_child"),
             input=json.dumps(request).encode(),
             capture_output=True,
             timeout=timeout_s,

@@ -16,11 +16,11 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from firedamp import children
 from firedamp.cgroups import cgroup2_mount
 from firedamp.context.units import placement
 from firedamp.errors import ActionError, SourceError
@@ -212,7 +212,7 @@ class NftTable:
         }
         try:
             built = subprocess.run(
-                [sys.executable, "-I", "-m", "firedamp.response.nft_table"],
+                children.command("firedamp.response.nft_table"),
                 input=json.dumps(request),
                 capture_output=True,
                 text=True,
