@@ -3,14 +3,11 @@
 
 import resource
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from firedamp import __version__
 from firedamp.control.protocol import Arguments, Result
 from firedamp.control.server import ControlServer
-from firedamp.errors import FiredampError
-from firedamp.response.base import Receipt
 from firedamp.response.undo import Selection
 
 if TYPE_CHECKING:
@@ -67,32 +64,15 @@ class Verbs:
 
     def undo(self, arguments: Arguments) -> Result:
         """Take back an action, an incident, or all since a time."""
-        selection = Selection(
-            number=_number(arguments, "number"),
-            incident=str(arguments.get("incident") or ""),
-            since_ns=_number(arguments, "since_ns"),
-        )
+        selection = Selection.from_arguments(arguments)
         receipts = self._service.executor.undo(
             selection,
             force=bool(arguments.get("force")),
             dry_run=bool(arguments.get("dry_run")),
         )
-        return {"receipts": [_plain(receipt) for receipt in receipts]}
+        return {"receipts": [receipt.to_json() for receipt in receipts]}
 
     def reset_breaker(self, _arguments: Arguments) -> Result:
         """Let policies act again after a person has looked."""
         self._service.executor.reset_breaker()
         return {"breaker_tripped": self._service.executor.breaker.tripped}
-
-
-def _number(arguments: Arguments, name: str) -> int:
-    value = arguments.get(name) or 0
-    if not isinstance(value, int):
-        raise FiredampError(f"{name}: a number is wanted")
-    return value
-
-
-def _plain(receipt: Receipt) -> dict[str, object]:
-    plain = asdict(receipt)
-    plain["undo"] = dict(receipt.undo)
-    return plain
