@@ -4,12 +4,13 @@
 import hashlib
 from collections.abc import Iterator
 
-from firedamp.events.model import ProcessKey
+from firedamp.events.model import ProcessExecuted, ProcessKey
 from firedamp.policy.compile import CompiledPolicies
 from firedamp.policy.correlate import Correlator
 from firedamp.policy.evidence import address_of, evidence_of, file_of, sentence
 from firedamp.policy.ir import Policy
 from firedamp.policy.ratelimit import RateLimit, Subject
+from firedamp.policy.silence import CATEGORY, Silence
 from firedamp.policy.types import Alert, Evidence
 from firedamp.policy.view import FieldView
 
@@ -28,6 +29,8 @@ class Engine:
         self.compiled = compiled
         self._shortlists = compiled.shortlists
         self._boot_id = boot_id.encode()
+        silence = Silence(one.rule for one in compiled.by_category.get(CATEGORY, ()))
+        self._silence = silence if silence.is_possible else None
         self.limit: RateLimit = before.limit if before else RateLimit()
         kept = {one.correlation: one for one in before.correlators} if before else {}
         self.correlators: list[Correlator] = [
@@ -59,9 +62,17 @@ class Engine:
         shortlist = self._shortlists.get(view.category)
         if shortlist is None:
             return alerts
+        silence = self._silence if isinstance(view.observed.event, ProcessExecuted) else None
+        key = silence.key(view) if silence else ()
+        if silence and key in silence:
+            return alerts
+        matched = False
         for compiled in shortlist.of(view):
             if compiled.matches(view):
+                matched = True
                 alerts.extend(self._matched(compiled.rule, view))
+        if silence and not matched:
+            silence.remember(key)
         return alerts
 
     def incident(self, actor: ProcessKey) -> str:
