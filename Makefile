@@ -28,7 +28,7 @@ demo: ## Play a harmless attack in a corner of its own, and show what is done ab
 
 .PHONY: test
 test: lint ## Install what is missing, then run every check and test this machine can run (root)
-	$(PYTEST) -rs
+	$(PYTEST) -rs -m "not system"
 
 .PHONY: check
 check: lint ## Everything that needs no root: format, lint, types, layers, layout, unit, policies
@@ -37,6 +37,14 @@ check: lint ## Everything that needs no root: format, lint, types, layers, layou
 .PHONY: live
 live: venv ## The tests that need root and a kernel
 	$(PYTEST) -rs -m live
+
+.PHONY: deb
+deb: venv ## Build the Debian package, in dist
+	packaging/deb.sh
+
+.PHONY: system
+system: venv ## Install, attack, upgrade and purge the package in a booted Debian 12 (root)
+	$(PYTEST) -rs -m system
 
 .PHONY: lint
 lint: venv ## The checks that run no code of ours: format, lint, spelling, types, layers
