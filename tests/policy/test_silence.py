@@ -106,32 +106,67 @@ def says(name: str, text: str) -> Comparison:
     return Comparison(name, Text((text,)))
 
 
-@given(st.lists(SHOWN, min_size=2, max_size=12))
-def test_alerts_are_the_same_with_and_without_it(starts):
-    """
-    Whatever starts after whatever, remembering silence changes no verdict.
-    """
-    conditions = [
-        says("ImageOrigin", "memory"),
-        And((says("Masquerade", "kernel_thread"), Not(says("User", "root")))),
-        says("ParentImage", "/usr/bin/bash"),
-        And((says("CurrentDirectory", "/tmp"), says("ProcessName", "x"))),
-    ]
-    policies = PolicySet(rules=tuple(rule(c, str(i)) for i, c in enumerate(conditions)))
-    with_memory = Engine(compile_policies(policies), boot_id="b")
-    plain = Engine(compile_policies(policies), boot_id="b")
-    plain._silence = None  # noqa: SLF001 - the thing that is compared
-    host = HostContext()
-    told = []
-    for number, facts in enumerate(starts):
-        parent = ProcessKey(9 + number, 9)
-        observed = host.observe(event(process=ProcessKey(10 + number, 9), parent=parent, **facts))
-        told += [
-            [alert.policy.id for view in views_of(observed) for alert in engine.feed(view)]
-            for engine in (with_memory, plain)
-        ]
+CONDITIONS = [
+    says("ImageOrigin", "memory"),
+    says("ImageOrigin", "deleted"),
+    And((says("Masquerade", "kernel_thread"), Not(says("User", "root")))),
+    says("ProcessName", "x"),
+    says("CurrentDirectory", "/tmp"),
+    says("CommandLine", "changed"),
+    says("ScriptPath", "/tmp/a.sh"),
+    says("ParentImage", "/usr/bin/bash"),
+    says("ParentCommandLine", "changed"),
+    says("ParentProcessName", "x"),
+    says("LoginUser", "1000"),
+    says("User", "1000"),
+    says("ImageOwner", "1000"),
+    says("IsFound", "true"),
+]
+CHANGES = {
+    "image": "/memfd:x",
+    "filename": "/tmp/a.sh",
+    "argv": ("changed",),
+    "cwd": "/tmp",
+    "comm": "x",
+    "uid": 1000,
+    "loginuid": 1000,
+    "link_count": 0,
+    "image_uid": 1000,
+    "found": True,
+}
 
-    assert told[::2] == told[1::2]
+
+@pytest.mark.parametrize("changed", [*CHANGES, "parent image", "parent argv", "parent comm"])
+def test_one_difference_is_enough_to_be_judged_anew(changed):
+    """
+    After silence about a start, one that differs in any one thing gets the verdict that it
+    would get from an engine without memory.
+    """
+    rules = tuple(rule(condition, str(i)) for i, condition in enumerate(CONDITIONS))
+    policies = compile_policies(PolicySet(rules=rules))
+    host = HostContext()
+    plain = event(filename="/opt/own", image="/opt/own", argv=("own", "/tmp/a.sh"))
+    of_parent = {"parent image": "image", "parent argv": "argv", "parent comm": "comm"}
+    above, facts = {}, {}
+    if changed in of_parent:
+        name = of_parent[changed]
+        above = {name: {"image": "/usr/bin/bash"}.get(name, CHANGES[name])}
+    else:
+        facts = {changed: CHANGES[changed]}
+    other = event(
+        **({"filename": "/opt/own", "image": "/opt/own", "argv": ("own", "/tmp/a.sh")} | facts),
+        parent=ProcessKey(6, 6),
+    )
+    host.observe(event(process=ProcessKey(5, 5)))
+    host.observe(event(process=ProcessKey(6, 6), **above))
+    engine = Engine(policies, boot_id="b")
+    assert engine.feed(view_of(host, plain)) == []
+    other.process = ProcessKey(11, 11)
+
+    told = engine.feed(view_of(host, other))
+
+    fresh = Engine(policies, boot_id="b").feed(view_of(host, other))
+    assert [alert.policy.id for alert in told] == [alert.policy.id for alert in fresh] != []
 
 
 @pytest.mark.parametrize("name", ["ActorId", "ProcessId", "CgroupPath", "AncestorImage", None])
