@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -288,3 +289,58 @@ def test_pids_are_those_of_the_daemons_namespace(probes):
     assert inside == 1
     assert event.process.pid > 1
     assert event.pid_ns != os.stat("/proc/self/ns/pid").st_ino
+
+
+INSIDE = """
+import os, subprocess, sys, time
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from firedamp.events.model import ProcessExecuted, ProcessForked
+from firedamp.paths import probes_dir
+from firedamp.sources.bpf.source import BpfSource
+from firedamp.sources.bpf.spawn import run_loader
+source = BpfSource(run_loader(probes=Path(probes_dir()), cgroup_root="", deny_cgroups=[],
+                              cpu_hz=49, scope_uids=False))
+child = subprocess.Popen(["/bin/sleep", "0.3"])
+outside = int(sys.stdin.readline())  # somebody outside has run something by now
+child.wait()
+seen, more = [], True
+while more:
+    batch, more = source.read()
+    seen += batch
+execs = [e for e in seen if isinstance(e, ProcessExecuted)]
+mine = [e for e in execs if e.argv == ("/bin/sleep", "0.3")]
+theirs = [e for e in execs if e.argv == ("/bin/true", str(outside))]
+print([(e.process.pid, e.parent.pid) for e in mine] == [(child.pid, os.getpid())])
+print([e.process.pid for e in theirs])
+source.close()
+"""
+
+
+def test_inside_a_pid_namespace_numbers_are_its_own(bpf_host):
+    """A daemon in a container names its neighbours as it can signal them, and nobody else."""
+    daemon = str(Path(__file__).parents[2] / "daemon")
+    inside = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-I", "-c", INSIDE, daemon],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 20
+    while not any("sleep" in Path(f"/proc/{pid}/comm").read_text() for pid in below(inside.pid)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    subprocess.run(["/bin/true", str(inside.pid)], check=True)
+
+    out, _ = inside.communicate(f"{inside.pid}\n", timeout=20)
+
+    assert out.splitlines() == ["True", "[0]"]
+
+
+def below(pid: int) -> list[int]:
+    """Every process that descends from this one, as the kernel lists them."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [one for child in map(int, children) for one in (child, *below(child))]
