@@ -21,6 +21,7 @@ from firedamp import paths
 from firedamp.analysis.indicator_lists import read_indicators
 from firedamp.compiled import Checked, Refusal
 from firedamp.config import load_settings
+from firedamp.context.indicators import Indicators
 from firedamp.errors import ConfigError, PolicyError
 from firedamp.policy.cases import Cases
 from firedamp.policy.files import Place
@@ -45,13 +46,12 @@ def check(config_path: Path | None) -> Checked:
     failures = Cases(loaded.unfiltered).failures()
     if failures:
         raise PolicyError("\n".join(map(str, failures)))
-    lists, unread = _indicator_lists(settings)
-    indicators, wrong = read_indicators(lists)
+    indicators, unread = read_lists(settings)
     return Checked(
         settings=settings,
         policies=_without_cases(loaded.policies),
         indicators=indicators,
-        warnings=(*loaded.warnings, *_unknown_ids(settings, loaded.policies), *unread, *wrong),
+        warnings=(*loaded.warnings, *_unknown_ids(settings, loaded.policies), *unread),
     )
 
 
@@ -67,6 +67,13 @@ def load(settings: Settings) -> Loaded:
         disable=settings.policies.disable,
         today=dt.datetime.now(tz=dt.UTC).date(),
     )
+
+
+def read_lists(settings: Settings) -> tuple[Indicators, tuple[str, ...]]:
+    """The lists of pools that the settings name, and what is wrong with them."""
+    lists, unread = _indicator_lists(settings)
+    indicators, wrong = read_indicators(lists)
+    return indicators, (*unread, *wrong)
 
 
 def policy_places(settings: Settings) -> tuple[Place, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from firedamp.settings import Settings
+from firedamp.sources.masks import why_not
 from firedamp.strict_yaml import YamlPath
 
 _UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(service|scope|slice|socket|timer|mount)")
@@ -54,6 +55,8 @@ def _checks(settings: Settings) -> Iterable[tuple[YamlPath, str | tuple[str, ...
     yield ("allow", "units"), allow.units, _unit
     yield ("alerts", "file"), settings.alerts.file, _absolute_or_empty
     yield ("control", "group"), settings.control.group, _group
+    yield ("record", "directory"), settings.record.directory, _absolute_or_empty
+    yield ("record", "mask"), settings.record.mask, why_not
     yield ("state_directory",), settings.state_directory, _absolute
     yield ("runtime_directory",), settings.runtime_directory, _absolute
 

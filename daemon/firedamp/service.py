@@ -12,7 +12,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -33,11 +33,13 @@ from firedamp.policy.decide import decide
 from firedamp.policy.engine import Engine
 from firedamp.policy.respawn import Respawners
 from firedamp.policy.types import Alert, Decision
+from firedamp.recorders import Recorders
 from firedamp.response.assembly import assemble
 from firedamp.response.base import Receipt
 from firedamp.response.executor import Executor
 from firedamp.response.keeper import Keeper
 from firedamp.single import only_one
+from firedamp.sources.places import Places
 from firedamp.start_up import Started, first_events, settle_memory, start_sources
 from firedamp.verbs import register
 
@@ -99,6 +101,11 @@ class Service:
         self.sink: Sink
         self.pipeline: Pipeline
         self.executor: Executor
+        self.recorders = Recorders(
+            self.settings,
+            self._boot_id,
+            on_failure=lambda why: self.sink.notice("degraded", why),
+        )
 
     # ---- life cycle -------------------------------------------------------------------------
 
@@ -126,6 +133,7 @@ class Service:
             on_receipt=self._on_receipt,
             on_breaker=lambda why: self.sink.notice("breaker", why),
             deny_map=self.sources.bpf.deny_map,
+            places=lambda: Places(settings.watch).place_of,
         )
         self._closers.append(("response", self.executor.stop))
         self.executor.restore()
@@ -139,6 +147,8 @@ class Service:
         for fd in (wake_fd, control.fileno()):
             self._epoll.register(fd, select.EPOLLIN)
         self._wake_fd, self._control = wake_fd, control
+        self.recorders.start_standing()
+        self._closers.append(("recording", self.recorders.close))
         self._judge(first_events(self.sources, settings.sources.cgroup_root or cgroup2_mount()))
         settle_memory()
         self._tell_started()
@@ -217,7 +227,9 @@ class Service:
 
     # ---- events to actions ------------------------------------------------------------------
 
-    def _judge(self, events: Iterable[Event]) -> None:
+    def _judge(self, events: Sequence[Event]) -> None:
+        if self.recorders.on:
+            self.recorders.write(events, self.pipeline.host)
         for event in events:
             self.counts["events"] += 1
             try:
@@ -257,6 +269,7 @@ class Service:
         except FiredampError as error:
             log.get_logger().error("response_degraded", error=str(error))
         self._control.tick()
+        self.recorders.tick()
         self.sink.flush()
         notify("WATCHDOG=1")
         if self._reload_wanted:

@@ -149,6 +149,20 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is recorded all the time, for `firedamp replay`."""
+
+    __pydantic_config__: ClassVar[Strict] = _STRICT
+    directory: str = ""
+    """Where the stream of events is recorded. Empty: nowhere."""
+    max_mb: Annotated[int, Ge(1), Le(1_048_576)] = 256
+    """Room for it; the oldest is dropped to make room."""
+    mask: tuple[str, ...] = ()
+    """Expressions in RE2's syntax for secrets in command lines, besides the built-in ones. The
+    first group is taken out; without a group, all that matches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All of firedamp.yaml."""
 
@@ -162,5 +176,6 @@ class Settings:
     allow: Allow = field(default_factory=Allow)
     alerts: Alerts = field(default_factory=Alerts)
     control: Control = field(default_factory=Control)
+    record: Record = field(default_factory=Record)
     state_directory: str = "/var/lib/firedamp"
     runtime_directory: str = "/run/firedamp"

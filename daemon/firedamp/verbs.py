@@ -3,11 +3,13 @@
 
 import resource
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firedamp import __version__
 from firedamp.control.protocol import Arguments, Result
 from firedamp.control.server import ControlServer
+from firedamp.errors import ControlError
 from firedamp.response.undo import Selection
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ def register(server: ControlServer, service: "Service") -> None:
     server.register("reload", verbs.reload, acts=True)
     server.register("undo", verbs.undo, acts=True)
     server.register("breaker-reset", verbs.reset_breaker, acts=True)
+    server.register("record", verbs.record, acts=True)
+    server.register("record-stop", verbs.record_stop, acts=True)
+    server.register("record-state", verbs.record_state)
 
 
 class Verbs:
@@ -76,3 +81,20 @@ class Verbs:
         """Let policies act again after a person has looked."""
         self._service.executor.reset_breaker()
         return {"breaker_tripped": self._service.executor.breaker.tripped}
+
+    def record(self, arguments: Arguments) -> Result:
+        """Write the live stream to a new file for a while."""
+        path, seconds, max_mb = (arguments.get(one) for one in ("path", "seconds", "max_mb"))
+        if not (isinstance(path, str) and path.startswith("/")):
+            raise ControlError("path: an absolute path is wanted")
+        if not (isinstance(seconds, int) and isinstance(max_mb, int)):
+            raise ControlError("seconds and max_mb: numbers are wanted")
+        return self._service.recorders.start(Path(path), seconds=seconds, max_mb=max_mb)
+
+    def record_stop(self, _arguments: Arguments) -> Result:
+        """End the recording that was asked for."""
+        return self._service.recorders.stop()
+
+    def record_state(self, _arguments: Arguments) -> Result:
+        """How that recording goes, or went."""
+        return self._service.recorders.state()

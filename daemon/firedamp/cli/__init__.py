@@ -30,6 +30,8 @@ VERBS: Final[dict[str, str]] = {
     "alerts": "show alerts, and what was done about them",
     "policy": "check, test and list policies",
     "undo": "take back what was done",
+    "record": "write what is seen to a file for a while",
+    "replay": "judge what was recorded, by these policies or others",
 }
 
 _EXAMPLES: Final = """\

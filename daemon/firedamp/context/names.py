@@ -11,6 +11,7 @@ from /etc/hosts, or by a cache that answers over something other than DNS.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from firedamp.events.model import DnsAnswered
@@ -63,6 +64,12 @@ class Names:
         """All names known for this address, aliases among them, the newest first."""
         known = self._by_address.get(address, ())
         return tuple(dict.fromkeys(name for each in known for name in (each.name, *each.aliases)))
+
+    def remembered(self) -> Iterator[tuple[str, Resolved]]:
+        """Every address with each of its names, in an order in which they can be told again."""
+        for address, names in self._by_address.items():
+            for resolved in reversed(names):
+                yield address, resolved
 
     def _asked_first(self, resolved: Resolved) -> Resolved:
         before = self._by_alias.get(resolved.name)

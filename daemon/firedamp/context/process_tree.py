@@ -16,6 +16,7 @@ Rules:
 """
 
 from collections import deque
+from collections.abc import Iterator
 
 from firedamp.context.process import Process
 from firedamp.events.model import (
@@ -130,6 +131,25 @@ class ProcessTree:
     def living(self) -> tuple[Process, ...]:
         """All processes that have not ended."""
         return tuple(p for p in self._processes.values() if not p.exited_ns)
+
+    def remembered(self) -> Iterator[Process]:
+        """All for `adopt`, parents before their children; not the dead who left nobody."""
+        for process in sorted(self._processes.values(), key=lambda one: one.key.started_ticks):
+            if process.children or not process.exited_ns:
+                yield process
+
+    def adopt(self, process: Process) -> None:
+        """Take in what another tree remembered, in its order, the actor included."""
+        if process.key in self._processes:
+            return
+        process.children = set()
+        parent = self._processes.get(process.parent)
+        if parent is not None:
+            parent.children.add(process.key)
+        self._processes[process.key] = process
+        self._by_pid[process.key.pid] = process.key
+        if process.exited_ns:
+            self._dead.append(process.key)
 
     def _executed(self, event: ProcessExecuted) -> Process:
         process = self._processes.get(event.process)

@@ -78,6 +78,10 @@ class Sockets:
         """What this process asked for, in the order of asking."""
         return tuple(_socket(self._opened[cookie]) for cookie in self._cookies.get(key, ()))
 
+    def remembered(self) -> tuple[ConnectionOpened, ...]:
+        """All, in an order in which they can be told again."""
+        return tuple(self._opened.values())
+
     def _forget(self, cookie: int) -> None:
         process = self._opened.pop(cookie).process
         own = self._cookies[process]
