@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that is remembered about the host: processes, sockets, names, cgroups and accounts."""
+"""All that is remembered about the host: processes, sockets, names, files, cgroups and accounts."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from firedamp.context.changes import ActorChanges
 from firedamp.context.indicators import Indicators
 from firedamp.context.names import Names
 from firedamp.context.process import Observed, Process
@@ -16,6 +17,7 @@ from firedamp.events.model import (
     ConnectionOpened,
     DnsAnswered,
     Event,
+    FileChanged,
     UserNamed,
 )
 
@@ -28,6 +30,7 @@ class HostContext:
         self.tree = ProcessTree()
         self.sockets = Sockets()
         self.names = Names()
+        self.changes = ActorChanges()
         self.users: dict[int, str] = {0: "root"}
         self.cgroups: dict[int, str] = {}
 
@@ -56,6 +59,10 @@ def _answer(host: HostContext, event: DnsAnswered) -> None:
     host.names.answered(event)
 
 
+def _change(host: HostContext, event: FileChanged) -> None:
+    host.changes.observe(host.tree.get(event.process).actor, event)
+
+
 def _cgroup(host: HostContext, event: CgroupNamed) -> None:
     host.cgroups[event.cgroup_id] = event.path
 
@@ -69,6 +76,7 @@ _REMEMBER: Mapping[type[Event], Callable[[HostContext, Any], None]] = MappingPro
         ConnectionOpened: _connection,
         ConnectionFound: _connection,
         DnsAnswered: _answer,
+        FileChanged: _change,
         CgroupNamed: _cgroup,
         UserNamed: _user,
     }

@@ -38,6 +38,7 @@ def decide(alert: Alert, settings: Settings, host: HostContext) -> Decision | No
         addresses=tuple(dict.fromkeys(_addresses(alert, related))),
         files=tuple(dict.fromkeys(_files(alert, host))),
         reason=f"{alert.policy.title}: {alert.summary}",
+        changes=host.changes.of(alert.actor) if "clean" in wanted else (),
     )
 
 

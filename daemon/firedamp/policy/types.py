@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
+from firedamp.context.changes import Change
 from firedamp.events.model import Event, ProcessKey
 
 ActionName = Literal["freeze", "block", "capture", "quarantine", "clean", "kill", "isolate"]
@@ -97,5 +98,7 @@ class Decision:
     addresses: tuple[tuple[str, int], ...]
     """(address, port) pairs of the evidence's connections, for `block`."""
     files: tuple[str, ...]
-    """Persistence files that the evidence names, for `clean`."""
+    """Persistence files that the evidence names."""
     reason: str
+    changes: tuple[Change, ...] = ()
+    """What the actor put where it would come back from, as far as it was seen, for `clean`."""

@@ -11,6 +11,8 @@ from firedamp.response.addresses import AddressGuard
 from firedamp.response.base import Action
 from firedamp.response.block import Block, DenyMap
 from firedamp.response.capture import Capture
+from firedamp.response.clean import Clean
+from firedamp.response.clean_finds import PlaceOf
 from firedamp.response.executor import Executor, OnReceipt
 from firedamp.response.freeze import Freeze
 from firedamp.response.guard import Ours, ProcessGuard
@@ -27,19 +29,31 @@ from firedamp.response.vault import Vault
 from firedamp.settings import Settings
 
 
+def no_places() -> PlaceOf:
+    """For who only undoes: no path is watched, so none is cleaned."""
+    return lambda _: None
+
+
 def all_actions(
-    settings: Settings, host: Host, keeper: Care, deny_map: DenyMap | None
+    settings: Settings,
+    host: Host,
+    keeper: Care,
+    deny_map: DenyMap | None,
+    places: Callable[[], PlaceOf] = no_places,
 ) -> Mapping[ActionName, Action]:
     """Every action that this version has."""
     state, response = settings.state_directory, settings.response
     vault = Vault(f"{state}/vault", max_bytes=response.vault_max_mb << 20)
     vault.tidy()
+    packages = Packages()
+    quarantine = Quarantine(host, vault, packages)
     nft = NftTable(settings.scope, cgroup_root=settings.sources.cgroup_root)
     return {
         "freeze": Freeze(host, keeper),
         "block": Block(AddressGuard(settings.allow), nft, deny_map, block_s=response.block_s),
         "capture": Capture(host, f"{state}/incidents"),
-        "quarantine": Quarantine(host, vault, Packages()),
+        "quarantine": quarantine,
+        "clean": Clean(quarantine, vault, packages, places=places),
         "kill": Kill(host, deadline_s=response.kill_deadline_s),
     }
 
@@ -69,8 +83,11 @@ def assemble(
     on_breaker: Callable[[str], None],
     deny_map: DenyMap | None = None,
     ours: Ours = frozenset,
+    places: Callable[[], PlaceOf] = no_places,
 ) -> Executor:
     """The executor of a daemon. `keeper` is started as early as possible, by the caller.
+
+    `places` tells which paths are watched, as things are.
 
     Raises:
         ActionError: the ledger cannot be opened.
@@ -81,7 +98,7 @@ def assemble(
         settings,
         host,
         open_ledger(settings),
-        all_actions(settings, host, keeper, deny_map),
+        all_actions(settings, host, keeper, deny_map, places),
         keeper=keeper,
         guard=ProcessGuard(settings, host, ours=lambda: {keeper.pid, *ours()}),
         on_receipt=on_receipt,

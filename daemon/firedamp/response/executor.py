@@ -23,6 +23,7 @@ from firedamp.policy.types import ACTION_ORDER, ActionName, Decision
 from firedamp.response.base import Action, Outcome, Receipt
 from firedamp.response.block import Block
 from firedamp.response.breaker import Breaker
+from firedamp.response.clean import Clean
 from firedamp.response.freeze import Freeze
 from firedamp.response.host import Host, describe
 from firedamp.response.keeper import Keeper
@@ -40,6 +41,8 @@ _REMEMBERED = 4096
 _HOLD_NS = 60_000_000_000
 _LINEAGE = frozenset({"exec", "fork", "exit"})
 """Records without which it is not known who belongs to whom."""
+_WITHOUT_PROCESS = frozenset({"block", "clean"})
+"""What is done though the process has ended."""
 _WORDS = 8
 """How many things a line names before it says how many more there are."""
 
@@ -80,7 +83,9 @@ class Executor:
         receipts: list[Receipt] = []
         freeze, quarantine = self._actions.get("freeze"), self._actions.get("quarantine")
         if isinstance(freeze, Freeze) and isinstance(quarantine, Quarantine):
-            receipts += recover(self._ledger, freeze, quarantine)
+            clean = self._actions.get("clean")
+            cleaner = clean if isinstance(clean, Clean) else None
+            receipts += recover(self._ledger, freeze, quarantine, cleaner)
         block = self._actions.get("block")
         if isinstance(block, Block):
             receipts += block.restore(one.receipt for one in self._ledger.in_force("block"))
@@ -130,7 +135,7 @@ class Executor:
         why = self._why_observe(decision)
         signature = (
             bool(why), decision.alert.incident, decision.actions, decision.target,
-            decision.related, decision.addresses, decision.files,
+            decision.related, decision.addresses, decision.files, decision.changes,
         )  # fmt: skip
         if signature in self._executed:
             return ()
@@ -158,7 +163,7 @@ class Executor:
         """Records of these kinds were lost: for a while, believe only what proves itself.
 
         A correlation joins evidence by who belongs to whom, which may be wrong now; then it
-        only observes. A single event that proves its case still acts.
+        only observes, and nothing is cleaned. A single event that proves its case still acts.
         """
         if _LINEAGE.intersection(kinds):
             self._held_until_ns = self._host.now_ns() + _HOLD_NS
@@ -191,7 +196,7 @@ class Executor:
         if self.breaker.tripped:
             return _TRIPPED
         if decision.alert.evidence and self._host.now_ns() < self._held_until_ns:
-            return "records that tell who belongs to whom were lost a short while ago"
+            return _HELD
         return ""
 
     def _enforce(self, decision: Decision, members: Members) -> tuple[Receipt, ...]:
@@ -212,8 +217,11 @@ class Executor:
         if action is None:
             why = "there is no such action yet"
             return (Receipt(action=name, outcome="failed", target=target, reason=why),)
+        if name == "clean" and self._host.now_ns() < self._held_until_ns:
+            return (Receipt(action=name, outcome="refused", target=target, reason=_HELD),)
         # Whether a process that is gone was in the scope, nobody can tell any more.
-        if not members.keys and not (name == "block" and self._settings.scope == Scope()):
+        is_needless = name in _WITHOUT_PROCESS and self._settings.scope == Scope()
+        if not members.keys and not is_needless:
             why = "the process is gone"
             return (Receipt(action=name, outcome="nothing-to-do", target=target, reason=why),)
         return self._apply(action, decision, members)
@@ -309,6 +317,7 @@ class Executor:
 
 
 _TRIPPED = "the breaker has tripped"
+_HELD = "records that tell who belongs to whom were lost a short while ago"
 
 
 def _plan(action: Action, decision: Decision, members: Members) -> tuple[str, ...]:

@@ -139,11 +139,16 @@ def set_inode_flags(fd: int, flags: int) -> None:
         fcntl.ioctl(fd, _SETFLAGS, array.array("i", [wanted, 0]))
 
 
+def is_locked(fd: int) -> bool:
+    """It is immutable or append-only."""
+    flags = inode_flags(fd)
+    return flags != -1 and bool(flags & _LOCKS)
+
+
 def unlock(fd: int) -> None:
     """Make an immutable or append-only file an ordinary one."""
-    flags = inode_flags(fd)
-    if flags != -1 and flags & _LOCKS:
-        set_inode_flags(fd, flags & ~_LOCKS)
+    if is_locked(fd):
+        set_inode_flags(fd, inode_flags(fd) & ~_LOCKS)
 
 
 @contextlib.contextmanager

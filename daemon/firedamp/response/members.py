@@ -91,6 +91,25 @@ class Members:
         self._unsettled[key] = None
         return True
 
+    def protects(self, key: ProcessKey) -> str:
+        """Why this process, no member or one, must not be touched; empty if it may be, or ended.
+
+        It becomes no member by being asked about.
+        """
+        if key in self._keys or key in self.gone:
+            return ""
+        if key not in self.refused:
+            try:
+                self._host.pin(key)
+                self._guard(key)
+            except Refused as refusal:
+                return str(refusal)
+            except ActionError:
+                return ""
+            finally:
+                self._host.release((key,))
+        return self.refused.get(key, "")
+
     def gather(self) -> None:
         """Find what is below the members without stopping anybody: a snapshot, no more."""
         todo = list(self._keys)

@@ -54,7 +54,7 @@ class Quarantine:
         for key, suspect in self._suspects(members):
             try:
                 self._check(key, suspect, users)
-                receipts.append(self._take(suspect, intend))
+                receipts.append(self.take(suspect, intend))
             except Refused as refusal:
                 receipts.append(self._receipt("refused", suspect.path, str(refusal)))
             except ActionError as error:
@@ -106,40 +106,12 @@ class Quarantine:
         finally:
             place.close()
 
-    # ---- private ----------------------------------------------------------------------------
+    def take(self, suspect: Suspect, intend: Intend) -> Receipt:
+        """Move one open file to the vault, whoever runs it: the caller has asked all guards.
 
-    def _suspects(self, members: Members) -> Iterator[tuple[ProcessKey, Suspect]]:
-        """Each file once, whoever of the members runs it."""
-        seen: set[Inode] = set()
-        for key in members.keys:
-            try:
-                for suspect in suspects(self._host, key):
-                    status = os.fstat(suspect.fd)
-                    inode = (status.st_dev, status.st_ino)
-                    if inode in seen:
-                        suspect.close()
-                        continue
-                    seen.add(inode)
-                    yield key, suspect
-            except ActionError:
-                continue  # it ended, and nothing can be learned from it any more
-
-    def _users(self, members: Members) -> frozenset[int]:
-        found: set[int] = set()
-        for key in members.keys:
-            try:
-                found |= self._host.users(key)
-            except ActionError:
-                continue
-        return frozenset(found)
-
-    def _check(self, key: ProcessKey, suspect: Suspect, users: frozenset[int]) -> None:
-        inner = self._packages
-        if not self._host.shares_mounts(key):
-            inner = Packages(self._host.root(key))
-        may_be_taken(suspect, users, (self._packages, inner))
-
-    def _take(self, suspect: Suspect, intend: Intend) -> Receipt:
+        Raises:
+            ActionError: it could not be kept, or written down. It is where it was.
+        """
         before = files.metadata(suspect.fd)
         kept = self._vault.keep(suspect.fd)
         if suspect.place is None:
@@ -172,6 +144,39 @@ class Quarantine:
             undo=undo,
             step=step,
         )
+
+    # ---- private ----------------------------------------------------------------------------
+
+    def _suspects(self, members: Members) -> Iterator[tuple[ProcessKey, Suspect]]:
+        """Each file once, whoever of the members runs it."""
+        seen: set[Inode] = set()
+        for key in members.keys:
+            try:
+                for suspect in suspects(self._host, key):
+                    status = os.fstat(suspect.fd)
+                    inode = (status.st_dev, status.st_ino)
+                    if inode in seen:
+                        suspect.close()
+                        continue
+                    seen.add(inode)
+                    yield key, suspect
+            except ActionError:
+                continue  # it ended, and nothing can be learned from it any more
+
+    def _users(self, members: Members) -> frozenset[int]:
+        found: set[int] = set()
+        for key in members.keys:
+            try:
+                found |= self._host.users(key)
+            except ActionError:
+                continue
+        return frozenset(found)
+
+    def _check(self, key: ProcessKey, suspect: Suspect, users: frozenset[int]) -> None:
+        inner = self._packages
+        if not self._host.shares_mounts(key):
+            inner = Packages(self._host.root(key))
+        may_be_taken(suspect, users, (self._packages, inner))
 
     def _remove(
         self, suspect: Suspect, place: files.Place, before: files.Metadata, private: str
