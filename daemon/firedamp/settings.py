@@ -155,7 +155,7 @@ class Record:
     __pydantic_config__: ClassVar[Strict] = _STRICT
     directory: str = ""
     """Where the stream of events is recorded. Empty: nowhere."""
-    max_mb: Annotated[int, Ge(1), Le(1_048_576)] = 256
+    max_mb: Annotated[int, Ge(16), Le(1_048_576)] = 256
     """Room for it; the oldest is dropped to make room."""
     mask: tuple[str, ...] = ()
     """Expressions in RE2's syntax for secrets in command lines, besides the built-in ones. The

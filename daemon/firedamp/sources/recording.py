@@ -82,6 +82,8 @@ class Recorder:
         self._rotates = target.is_dir()
         self._max_bytes = max_bytes
         self._limit = max(MIN_SEGMENT, max_bytes // SEGMENTS) if self._rotates else max_bytes
+        self._known_size = 0
+        """Of the newest file, what was written before any event."""
         self._file = _File(self._next_path())
         self._is_new = True
         self._bytes_before = 0
@@ -102,16 +104,16 @@ class Recorder:
         Raises:
             OSError: the disk is full, or gone.
         """
-        if self._file.size >= self._limit and self._rotates:
+        if self._rotates and self._file.size >= max(self._limit, 2 * self._known_size):
             self._rotate()
-        lines = []
         if self._is_new:
             self._is_new = False
-            lines.append(encode({"recording": VERSION, **HEADER.to_plain(self._header)}))
+            lines = [encode({"recording": VERSION, **HEADER.to_plain(self._header)})]
             lines += [encode({"known": self._plain(one)}) for one in known(host)]
-        before = len(lines)
-        lines += [encode(to_plain(self._masks.event(event))) for event in events]
-        self.events += len(lines) - before
+            self._file.write("\n".join([*lines, ""]).encode("ascii"))
+            self._known_size = self._file.size
+        lines = [encode(to_plain(self._masks.event(event))) for event in events]
+        self.events += len(lines)
         lines.append("")
         self._file.write("\n".join(lines).encode("ascii"))
 
@@ -146,7 +148,7 @@ class Recorder:
     def _next_path(self) -> Path:
         if not self._rotates:
             return self.target
-        make_room(self.target, self._max_bytes - self._limit)
+        make_room(self.target, self._max_bytes - max(self._limit, 2 * self._known_size))
         # When the recording began, so that names are in the order of time.
         return self.target / f"firedamp-{self._header.run[:22]}-{self._header.sequence:06}.jsonl.gz"
 
