@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from firedamp.cgroups import cgroup2_mount
+from firedamp.context.changes import Change
 from firedamp.events.model import Event, ProcessKey
 from firedamp.policy.types import ActionName, Alert, Decision, Level, PolicySummary
 from firedamp.response.assembly import assemble
 from firedamp.response.base import Receipt
 from firedamp.response.keeper import Keeper
 from firedamp.response.system_host import ProcessStat, parse_stat
-from firedamp.settings import Response, Scope, Settings
+from firedamp.settings import Response, Scope, Settings, Watch
+from firedamp.sources.places import Places
 
 WAIT_S = 10.0
 _CLONE_NEWNET = 0x40000000
@@ -46,6 +48,7 @@ class Corner:
             self.keeper,
             on_receipt=lambda receipt, _: self.told.append(receipt),
             on_breaker=lambda _: None,
+            places=lambda: Places(Watch(roots=(str(directory / "root"),))).place_of,
         )
         self._started: list[subprocess.Popen[bytes]] = []
         self._incidents = 0
@@ -73,6 +76,7 @@ class Corner:
         *actions: ActionName,
         addresses: tuple[str, ...] = (),
         related: tuple[ProcessKey, ...] = (),
+        changes: tuple[Change, ...] = (),
     ) -> tuple[Receipt, ...]:
         """Carry out a decision about a process."""
         self._incidents += 1
@@ -99,6 +103,7 @@ class Corner:
                 addresses=tuple((address, 4444) for address in addresses),
                 files=(),
                 reason="test",
+                changes=changes,
             )
         )
 

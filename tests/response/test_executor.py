@@ -301,6 +301,21 @@ def test_lost_records_hold_back_what_was_joined(host, make, taken, decision):
     assert taken == ["kill", "kill"]
 
 
+def test_lost_records_hold_back_cleaning(host, make, taken, decision):
+    """
+    What an actor did cannot be told while it is not known who belongs to whom.
+    """
+    executor = make(actions={"clean": Recorder("clean", taken)})
+    executor.hold({"fork"})
+
+    assert outcomes(executor.execute(decision(host.add(10), "clean"))) == [("clean", "refused")]
+    assert taken == []
+
+    host.clock_ns += 61_000_000_000
+    executor.execute(decision(host.add(11), "clean"))
+    assert taken == ["clean"]
+
+
 def test_lost_records_that_say_nothing_about_lineage_hold_nothing_back(host, make, taken, decision):
     """
     A lost file record joins nobody to the wrong actor.

@@ -34,8 +34,7 @@ def take(vault: Vault, found: Find, intend: Intend) -> dict[str, object]:
             undo = _undo_of(vault, found, fd, data)
             intend(found.path, undo)
         clean_lines.rewrite(fd, found.content, clean_lines.without(found.content, found.spans))
-    # cron looks into a directory only if its time is another.
-    os.utime(found.where.directory)
+    _touch(found.where)
     undo["directory_mtime_after"] = os.fstat(found.where.directory).st_mtime_ns
     return undo
 
@@ -98,7 +97,7 @@ def finish(vault: Vault, path: str, undo: Undo) -> bool:
                 raise ActionError(f"it was changed since; as it was, it is in the vault: {kept}")
             if how_far == "torn":
                 clean_lines.rewrite(writable, content, after)
-        os.utime(place.directory)
+        _touch(place)
     finally:
         place.close()
     return how_far != "before"
@@ -143,13 +142,21 @@ def _writable(fd: int, flags: int) -> Iterator[int]:
         os.close(writable)  # which ends the lease
 
 
+def _touch(place: files.Place, times: tuple[int, int] | None = None) -> None:
+    """Cron looks into a directory only if its time is another than it was at the last look.
+
+    The lines are out, or in, already: nothing of this is worth to fail for.
+    """
+    with contextlib.suppress(OSError), files.unlocked(place.directory):
+        os.utime(place.directory, ns=times) if times else os.utime(place.directory)
+
+
 def _date_back(place: files.Place, before: os.stat_result, undo: Undo) -> None:
     """If nobody changed the directory since, nobody needs to see that we did; cron sees it."""
-    if before.st_mtime_ns == undo.get("directory_mtime_after"):
-        atime, mtime = cast("list[int]", undo["directory_times"])
-        os.utime(place.directory, ns=(atime, mtime))
-    else:
-        os.utime(place.directory)
+    if before.st_mtime_ns != undo.get("directory_mtime_after"):
+        return _touch(place)
+    atime, mtime = cast("list[int]", undo["directory_times"])
+    return _touch(place, (atime, mtime))
 
 
 def _make_anew(vault: Vault, place: files.Place, undo: Undo) -> str:
