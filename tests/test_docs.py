@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from firedamp.cli import VERBS
 from firedamp.config import load_settings
 from firedamp.context.host import HostContext
 from firedamp.context.indicators import Indicators
@@ -18,6 +19,7 @@ from firedamp.events.model import ProcessKey
 from firedamp.policy.fields import CATEGORIES, views_of
 from firedamp.policy.files import Place
 from firedamp.policy.load import load_policies
+from firedamp.policy.types import ActionName
 from firedamp.settings import Settings
 from firedamp.strict_yaml import load
 
@@ -317,6 +319,33 @@ def test_sample_of_the_settings_shows_all_of_them(tmp_path):
 
     assert isinstance(load_settings(file), Settings)
     assert set(keys_of(load(file.read_text(), file=str(file)).data)) == set(settings_keys())
+
+
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"])
+def test_actions_that_are_not_there_yet_are_named(name):
+    """
+    Nobody is promised a response that there is not, nor told that one is missing that there is.
+    """
+    sources = [path.read_text() for path in (ROOT / "daemon/firedamp/response").glob("*.py")]
+    there = re.findall(
+        r'^    name: ClassVar\[ActionName\] = "(\w+)"', "\n".join(sources), re.MULTILINE
+    )
+    missing = set(typing.get_args(ActionName)) - set(there)
+    lines = [line for line in TEXTS[ROOT / name].splitlines() if "not there yet" in line.lower()]
+
+    named = set(re.findall(r"`(\w+)`", "\n".join(lines))) & set(typing.get_args(ActionName))
+
+    assert there
+    assert named == missing
+
+
+def test_changelog_names_every_verb():
+    """
+    An operator learns of each part of the command line.
+    """
+    [line] = [one for one in TEXTS[ROOT / "CHANGELOG.md"].splitlines() if "- The verbs" in one]
+
+    assert set(re.findall(r"`(\w+)`", line)) == set(VERBS)
 
 
 def test_pages_speak_in_one_sentence_a_line():
