@@ -97,6 +97,20 @@ def test_secret_is_masked_and_the_verdict_stands(bad_day, judge, rules, record):
     assert not any("hunter2" in str(one) for one in lines)
 
 
+def test_secret_of_a_process_that_was_there_before_is_masked(bad_day, record):
+    """
+    It is in what was known before, and nowhere else.
+    """
+    recorded = record(bad_day, first=len(bad_day.events) - 1)
+
+    known = [
+        one.what.argv for one in recorded if hasattr(one, "what") and hasattr(one.what, "argv")
+    ]
+
+    assert ("/tmp/.x/kswapd0", "--pass=***") in known
+    assert not any("hunter2" in str(one) for one in known)
+
+
 def test_recording_from_the_middle_names_the_same_incident(bad_day, judge, rules, record):
     """
     Who started whom is known from before; what happens later is laid at the same door.

@@ -17,6 +17,7 @@ Rules:
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 from firedamp.context.process import Process
 from firedamp.events.model import (
@@ -142,7 +143,7 @@ class ProcessTree:
         """Take in what another tree remembered, in its order, the actor included."""
         if process.key in self._processes:
             return
-        process.children = set()
+        process = replace(process, children=set())  # the other tree goes on with its own
         parent = self._processes.get(process.parent)
         if parent is not None:
             parent.children.add(process.key)

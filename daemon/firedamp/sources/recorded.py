@@ -136,8 +136,6 @@ class Recorded:
                         unpack = zlib.decompressobj(16 + zlib.MAX_WBITS)
                     yield unpack.decompress(data, _UNPACKED)
                     data = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
-            while text := unpack.decompress(b"", _UNPACKED):
-                yield text
         except zlib.error:
             self.broken_off += 1
             return
