@@ -28,7 +28,7 @@ VERBS: Final[dict[str, str]] = {
     "status": "show on one screen how the daemon is doing",
     "doctor": "show what the daemon can see on this host, and what it cannot",
     "alerts": "show alerts, and what was done about them",
-    "policy": "check, test and list policies",
+    "policy": "check, test, list and explain policies",
     "undo": "take back what was done",
     "record": "write what is seen to a file for a while",
     "replay": "judge what was recorded, by these policies or others",

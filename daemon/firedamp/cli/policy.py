@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`firedamp policy`: check policies, run the tests that they carry, list them."""
+"""`firedamp policy`: check policies, run the tests that they carry, list and explain them."""
 
 import argparse
 import json
@@ -19,6 +19,7 @@ examples:
   firedamp policy test                        the tests of all of it
   firedamp policy test ./my_rule.yml          those of one file, beside the shipped policies
   firedamp policy list --json
+  firedamp policy explain '{category: process_creation, Image: /tmp/.x/kswapd0}'
 """
 
 
@@ -26,7 +27,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the verb to the command line."""
     parser = subparsers.add_parser(
         "policy",
-        help="check, test and list policies",
+        help="check, test, list and explain policies",
         description=__doc__,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -36,8 +37,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ("check", "say whether policies are sound, and what cannot apply here"),
         ("test", "run the tests that policies carry"),
         ("list", "show policies, and those that cannot apply here with the reason"),
+        ("explain", "say why each rule matches an event or does not"),
     ):
         verb = verbs.add_parser(name, help=text, description=text)
+        if name == "explain":
+            verb.add_argument("event", metavar="EVENT", help="a map of its category and fields")
+            verb.add_argument("--policy", default="", metavar="TEXT", help="of an id or a title")
         verb.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="file or directory")
         verb.add_argument("--config", type=Path, help="settings other than the installed ones")
         verb.add_argument("--json", action="store_true", help="for programs")
@@ -55,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     except (ConfigError, PolicyError) as error:
         _show_refusal(error, as_json=args.json)
         return 1
-    verbs = {"check": _check, "test": _test, "list": _list}
+    verbs = {"check": _check, "test": _test, "list": _list, "explain": _explain}
     return verbs[args.policy_verb](loaded, args)
 
 
@@ -124,6 +129,13 @@ def _list(loaded: "Loaded", args: argparse.Namespace) -> int:
     for one in missing:
         print(f"{one.id}  cannot apply: {one.reason}  {one.title}")
     return 0
+
+
+def _explain(loaded: "Loaded", args: argparse.Namespace) -> int:
+    from firedamp.cli.explain import explain_event
+
+    rules = [one for one in loaded.policies.rules if _is_below(one.summary.path, args.paths)]
+    return explain_event(args.event, rules, wanted=args.policy, as_json=args.json)
 
 
 def _row(policy: "Policy") -> dict[str, Any]:
