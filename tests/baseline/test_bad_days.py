@@ -10,7 +10,7 @@ from firedamp.policy.types import Level
 
 WALLET = "4" + "8" * 94
 POOL = "203.0.113.7"
-ALL = ("freeze", "block", "capture", "quarantine", "kill")
+ALL = ("freeze", "block", "capture", "quarantine", "clean", "kill")
 
 
 def login_of(agent: str) -> dict:

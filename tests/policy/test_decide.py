@@ -4,7 +4,7 @@
 import pytest
 
 from firedamp.context.host import HostContext
-from firedamp.events.model import ConnectionOpened, ProcessForked, ProcessKey
+from firedamp.events.model import ConnectionOpened, FileChanged, ProcessForked, ProcessKey
 from firedamp.policy.decide import decide, mode_of
 from firedamp.policy.types import Alert, Evidence, Level, PolicySummary
 from firedamp.policy.view import FieldView
@@ -187,3 +187,30 @@ def test_files_are_those_that_this_actor_changed(host):
 
     assert decide(changed, settings(), host).files == ("/etc/ld.so.preload", "/etc/cron.d/x")
     assert decide(deleted, settings(), host).files == ()
+
+
+def test_what_the_actor_changed_is_told_to_who_cleans(host):
+    """
+    Whichever of its processes did it; and only where the policy has something cleaned.
+    """
+    for process, path in ((DROPPER, "/etc/crontab"), (STRANGER, "/etc/cron.d/other")):
+        host.observe(
+            FileChanged(
+                at_ns=1,
+                process=process,
+                path=path,
+                old_path="",
+                operation="write",
+                place="cron",
+                inode=1,
+                device=1,
+                uid=0,
+                added_lines=("x",),
+            )
+        )
+
+    cleaning = decide(alert(host, response=("clean", "kill")), settings(), host)
+    killing = decide(alert(host, response=("kill",)), settings(), host)
+
+    assert [(one.process, one.path) for one in cleaning.changes] == [(DROPPER, "/etc/crontab")]
+    assert killing.changes == ()

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
+from dataclasses import replace
+
 import pytest
 
+from firedamp.context.changes import Change
 from firedamp.errors import ActionError, Refused, Spared
 from firedamp.response.base import Receipt
 from firedamp.response.executor import Executor
@@ -299,6 +302,29 @@ def test_lost_records_hold_back_what_was_joined(host, make, taken, decision):
     host.clock_ns += 61_000_000_000
     executor.execute(decision(host.add(12), "kill", correlated=True))
     assert taken == ["kill", "kill"]
+
+
+def test_decision_that_knows_of_more_changes_is_carried_out(host, make, taken, decision):
+    """
+    The news of a cron line may come after the alert.
+    """
+    executor = make(actions={"clean": Recorder("clean", taken)})
+    first = decision(host.add(10), "clean")
+    change = Change(
+        process=first.target,
+        path="/etc/crontab",
+        place="cron",
+        operation="write",
+        device=1,
+        inode=1,
+        lines=("x",),
+        at_ns=0,
+    )
+
+    for one in (first, first, replace(first, changes=(change,))):
+        executor.execute(one)
+
+    assert taken == ["clean", "clean"]
 
 
 def test_lost_records_hold_back_cleaning(host, make, taken, decision):

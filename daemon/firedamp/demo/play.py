@@ -12,7 +12,7 @@ from typing import Any, Final
 from firedamp.demo.attack import Attack, Cue
 from firedamp.demo.cell import Deaths
 from firedamp.demo.narrator import Narrator
-from firedamp.demo.proof import Fingerprint, connect_to_pool
+from firedamp.demo.proof import Fingerprint, connect_to_pool, contents, tree
 from firedamp.demo.stage import Stage, real_interpreter
 from firedamp.demo.watcher import Document, Watcher
 
@@ -85,6 +85,8 @@ class Play:
         self._told = 0
         self._evidence: dict[str, None] = {}
         self._shop = self._attack.open_shop()
+        self._before = tree(stage.root)
+        self._settled = self._before
 
     def perform(self) -> None:
         """All of it, from the hole in the web application to the last proof.
@@ -98,6 +100,7 @@ class Play:
         self._tell_news()
         for act in ACTS:
             self._play(act)
+        self._settled = tree(self._stage.root)
         miner = Fingerprint.of(self._attack.miner)
         self._log_in()
         self._return()
@@ -211,6 +214,9 @@ class Play:
         tell.fact(holds=gone and same, text=text)
         if miner is not None:
             tell.aside(f"     sha256 {miner.sha256}")
+        text = "the cron line, the key and the preloaded library are out, and the rest is as it was"
+        holds = contents(tree(self._stage.root)) == contents(self._before)
+        tell.fact(holds=holds and self._settled != self._before, text=text)
         untouched = interpreter == Fingerprint.of(real_interpreter())
         text = f"the web application still answers, and {real_interpreter()} is untouched"
         tell.fact(holds=self._attack.shop_answers() and untouched, text=text)
@@ -229,6 +235,8 @@ class Play:
         same = well and miner is not None and Fingerprint.of(self._attack.miner) == miner
         text = "the file is back, byte for byte, with its mode, owner and times"
         self._tell.fact(holds=same, text=text)
+        text = "so are the lines that were taken out, at their places, and the times of their files"
+        self._tell.fact(holds=tree(self._stage.root) == self._settled, text=text)
         answer = connect_to_pool(self._stage)
         text = f"a connection to the pool is let through: {answer}"
         self._tell.fact(holds=answer == "accepted", text=text)

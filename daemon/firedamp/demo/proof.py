@@ -5,6 +5,7 @@ import hashlib
 import os
 import stat
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -50,6 +51,17 @@ class Fingerprint:
             mtime_ns=status.st_mtime_ns,
             xattrs=tuple((name, os.getxattr(path, name)) for name in os.listxattr(path)),
         )
+
+
+def tree(root: Path) -> dict[Path, Fingerprint]:
+    """Every file below a directory."""
+    found = ((path, Fingerprint.of(path)) for path in root.rglob("*") if path.is_file())
+    return {path: print_ for path, print_ in found if print_ is not None}
+
+
+def contents(files: Mapping[Path, Fingerprint]) -> dict[Path, str]:
+    """Which files there are, and what is in them."""
+    return {path: print_.sha256 for path, print_ in files.items()}
 
 
 def connect_to_pool(stage: Stage) -> str:

@@ -50,8 +50,9 @@ class Work:
 
     path: str
     lines: set[str] = field(default_factory=set)
-    made: set[tuple[int, int]] = field(default_factory=set)
-    """Inodes that came to the path by it."""
+    made: set[int] = field(default_factory=set)
+    """Inodes that came to the path by it. Their devices are left out: those that the kernel tells
+    are not always those that stat(2) shows."""
     is_cut: bool = False
     """There were more lines than were told."""
     protected: str = ""
@@ -123,7 +124,7 @@ def link_work(path: str) -> Work:
     work = Work(path)
     with contextlib.suppress(OSError):
         status = os.lstat(path)
-        work.made.add((status.st_dev, status.st_ino))
+        work.made.add(status.st_ino)
     return work
 
 
@@ -181,7 +182,7 @@ def _add(work: Work, change: Change) -> None:
     chars = sum(map(len, change.lines))
     work.is_cut |= len(change.lines) >= _CUT_LINES or chars >= _CUT_CHARS
     if change.operation != "write" and change.inode:
-        work.made.add((change.device, change.inode))
+        work.made.add(change.inode)
 
 
 def _allowed(work: Work, place_of: PlaceOf) -> str:
@@ -197,7 +198,7 @@ def _allowed(work: Work, place_of: PlaceOf) -> str:
 
 def _look(work: Work, where: files.Place, packages: Packages) -> Find | None:
     status = where.status()
-    is_made = (status.st_dev, status.st_ino) in work.made
+    is_made = status.st_ino in work.made
     if stat.S_ISLNK(status.st_mode):
         fd = os.open(where.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=where.directory)
         if is_made and os.path.samestat(os.fstat(fd), status):
