@@ -2,6 +2,8 @@
 """What is recorded, when it ends, and what is said of it."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,20 @@ def test_nothing_is_recorded_until_it_is_asked_for(clock, failures):
 
     assert not recorders.on
     assert recorders.state() == {"recording": False}
+
+
+def test_daemon_that_records_nothing_does_not_hold_what_recording_takes():
+    """
+    Expressions and codecs are some megabytes.
+    """
+    listing = "import sys, firedamp.service; print(*sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", listing], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert "firedamp.recorders" in loaded
+    assert {"firedamp.sources.masks", "firedamp.sources.recording", "re2"}.isdisjoint(loaded)
 
 
 def test_standing_recording_goes_on_until_the_end(recorders, tmp_path, failures):

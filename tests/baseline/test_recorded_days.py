@@ -129,6 +129,26 @@ def test_recording_from_the_middle_names_the_same_incident(bad_day, judge, rules
     assert simple <= {one[:5] for one in facts(again)}
 
 
+def test_who_starts_it_again_would_be_killed_with_it(day, rules, record):
+    """
+    As the daemon takes the watchdog along with the second miner.
+    """
+    php = day.service("/usr/sbin/php-fpm8.2", "php8.2-fpm.service", uid=33)
+    watchdog = day.run(php, "/tmp/w", "/tmp/w")
+    params = {"login": WALLET, "pass": "x", "agent": "XMRig/6.21", "algo": ["rx/0"]}
+    for _ in range(2):
+        miner = day.run(watchdog, "/usr/bin/rsync", "rsync")
+        day.talk(miner, POOL, 3333, {"id": 1, "method": "login", "params": params})
+        day.exit(miner)
+        day.now_s += 61
+    replay = Replay(rules)
+
+    told = [one for item in record(day) for one in replay.take(item)]
+
+    logins = [one.kills for one in told if one.alert.policy.title.endswith("in to a mining pool")]
+    assert [watchdog in kills for kills in logins] == [False, True]
+
+
 def test_same_rules_differ_in_nothing(bad_day, rules, record):
     """
     A comparison of a set with itself is empty, and says what both would do.
