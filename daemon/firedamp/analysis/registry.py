@@ -13,6 +13,7 @@ from firedamp.analysis.masquerade import masquerade
 from firedamp.analysis.origin import image_origin, image_place, is_found
 from firedamp.analysis.script import script_path, script_place
 from firedamp.analysis.stratum import MiningProtocols
+from firedamp.analysis.wallets import wallet_kind
 from firedamp.settings import Settings
 
 DERIVED_FIELDS: Mapping[str, DerivedField] = MappingProxyType(
@@ -26,6 +27,7 @@ DERIVED_FIELDS: Mapping[str, DerivedField] = MappingProxyType(
         "PoolNameToken": pool_name_token,
         "ScriptPath": script_path,
         "ScriptPlace": script_place,
+        "WalletKind": wallet_kind,
     }
 )
 """Worked out only when a policy asks. Every category that is bound to a process has them all."""

@@ -39,6 +39,7 @@ SETTLED: Final = frozenset(
         "ScriptPlace",
         "User",
         "UserId",
+        "WalletKind",
     }
 )
 """Fields whose value the key settles. A rule about any other makes this remember nothing."""
