@@ -32,7 +32,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="firedamp-bench-") as scratch:
         directory = Path(scratch)
         storms = directory / "storms"
-        subprocess.run(["cc", "-O2", "-o", storms, Path(__file__).with_name("storms.c")], check=True)
+        subprocess.run(
+            ["cc", "-O2", "-o", storms, Path(__file__).with_name("storms.c")], check=True
+        )
         for number in range(rounds):
             with_daemon: dict[str, float] = {}
             alone: dict[str, float] = {}
