@@ -31,6 +31,7 @@ MAN_PAGE = ROOT / "packaging/man/firedamp.yaml.5"
 SAMPLE_CONFIG = ROOT / "packaging/firedamp.yaml"
 ME, PARENT, LOGIN = ProcessKey(4711, 100), ProcessKey(4000, 90), ProcessKey(900, 10)
 IN_EVERYTHING = {"at_ns": 1, "process": ME}
+WALLET = "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"
 VALUES = {
     str: "x.moneropool.example",
     int: 7,
@@ -42,7 +43,8 @@ VALUES = {
 }
 GIVEN = {
     "image": "/tmp/.x/perl",
-    "argv": ("perl", "/tmp/.x/bot.pl"),
+    "argv": ("perl", "/tmp/.x/bot.pl", WALLET),
+    "login": WALLET,
     "comm": "kswapd0",
     "address": "203.0.113.7",
     "link_count": 1,
