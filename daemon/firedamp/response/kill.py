@@ -37,8 +37,7 @@ class Kill:
         target = describe_all(self._host, members.keys)
         step = intend(target, processes_to_json(members.keys))
         until = time.monotonic() + self._deadline_s
-        with self._host.urgent():
-            self._kill_all(members, until)
+        self._kill_all(members, until)
         alive = self._host.await_deaths(members.keys, max(0.0, until - time.monotonic()))
         receipts = [
             self._receipt("failed", describe(self._host, key), step, self._why(key))
@@ -60,11 +59,13 @@ class Kill:
     def _kill_all(self, members: Members, until: float) -> None:
         killed: set[ProcessKey] = set()
         while True:
-            self._stop(members, until)
-            for key in members.keys:
-                if key not in killed:
-                    killed.add(key)
-                    self._signal(key)
+            with self._host.urgent():
+                self._stop(members, until)
+                for key in members.keys:
+                    if key not in killed:
+                        killed.add(key)
+                        self._signal(key)
+            # Not urgent any more: those that were killed need a processor to die on.
             if time.monotonic() > until or not members.sweep():
                 return
 
