@@ -225,6 +225,18 @@ def test_an_editor_that_moves_the_old_file_away_adds_only_what_is_new(scene):
     assert told[1].added_lines == ("mine",)
 
 
+def test_a_file_that_is_emptied_before_it_is_written_adds_only_what_is_new(scene):
+    """
+    We may look at it in between, and what others had in it is not its writer's.
+    """
+    scene.does("open(file, 'w')")
+    assert scene.operations() == [("write", "etc/crontab")]
+
+    scene.does(f"open(file, 'w').write({ORIGINAL!r} + 'mine\\n')")
+
+    assert [event.added_lines for event in scene.told()] == [("mine",)]
+
+
 def test_a_store_through_a_mapping_that_stays_is_told_when_another_hook_sees_it(scene):
     """
     The kernel's reports are silent until the mapping ends; a hook that knows the inode is not.

@@ -8,10 +8,12 @@ import pytest
 
 from firedamp.sources.contents import (
     GONE_MEMORY_S,
+    LINE_MEMORY_S,
     MAX_ADDED_CHARS,
     MAX_ADDED_LINES,
     MAX_FILE_BYTES,
     MAX_LINE_CHARS,
+    MAX_LINES_GONE,
     Contents,
     Look,
 )
@@ -175,3 +177,60 @@ def test_a_file_that_cannot_be_read_has_changed_once(path):
 
     assert contents.look(str(path), fd, facts) == Look(is_changed=True)
     assert contents.look(str(path), fd, facts) == Look(is_changed=False)
+
+
+def test_lines_of_a_file_that_is_written_anew_are_not_new(path):
+    """
+    Who writes a file anew empties it first, and we may look at it just then.
+    """
+    contents = Contents()
+    for text in ("a\nb\n", "", "a\n"):
+        path.write_text(text)
+        look(contents, path)
+
+    path.write_text("a\nb\nc\n")
+
+    assert look(contents, path).added == ("c",)
+
+
+def test_line_that_left_long_ago_is_new(path, monkeypatch):
+    """
+    Somebody has it back on purpose.
+    """
+    contents = Contents()
+    for text in ("a\nb\n", "a\n"):
+        path.write_text(text)
+        look(contents, path)
+    path.write_text("a\nb\n")
+    now = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now + LINE_MEMORY_S + 1)
+
+    assert look(contents, path).added == ("b",)
+
+
+def test_line_that_we_took_out_is_new_at_once(path):
+    """
+    It must be seen to come back.
+    """
+    contents = Contents()
+    for text in ("a\nb\n", "a\n"):
+        path.write_text(text)
+        look(contents, path)
+    contents.settle(str(path))
+    path.write_text("a\nb\n")
+
+    assert look(contents, path).added == ("b",)
+
+
+def test_lines_that_left_are_bounded(path):
+    """
+    What does not fit is new when it is back.
+    """
+    contents = Contents()
+    path.write_text("".join(f"{number}\n" for number in range(MAX_LINES_GONE + 1)))
+    look(contents, path)
+    path.write_text("x\n")
+    look(contents, path)
+    path.write_text("x\n1\n")
+
+    assert look(contents, path).added == ("1",)

@@ -22,6 +22,10 @@ MAX_LINE_CHARS: Final = 1024
 MAX_ADDED_LINES: Final = 64
 MAX_ADDED_CHARS: Final = 8192
 GONE_MEMORY_S: Final = 5.0
+LINE_MEMORY_S: Final = 60.0
+"""How long a line that left a file is not new when it is back: who writes a file anew empties it
+first, and is not the author of all that was in it."""
+MAX_LINES_GONE: Final = 1 << 14
 MAX_GONE: Final = 256
 
 
@@ -47,6 +51,7 @@ class Contents:
         self._kept_lines = 0
         self._files: dict[str, _Memory] = {}
         self._gone: dict[str, tuple[float, _Memory | None]] = {}
+        self._left: dict[str, tuple[float, frozenset[int]]] = {}
 
     def look(self, path: str, fd: int, facts: FileFacts) -> Look:
         """Compare with the last look at `path`, and remember.
@@ -71,6 +76,8 @@ class Contents:
         if before is None:
             return Look(is_changed=True)
         old = set(before)
+        left = self._lines_that_left(path, old.difference(hashes))
+        old |= left
         new = (line for line, code in zip(lines, hashes, strict=True) if code not in old)
         return Look(is_changed=True, added=_readable(list(dict.fromkeys(new))))
 
@@ -89,8 +96,29 @@ class Contents:
 
     def forget(self, path: str) -> None:
         """Whatever comes to be at the path is all new."""
+        self.settle(path)
         self._drop_lines(self._files.pop(path, None))
         self._drop_lines(self._gone.pop(path, (0.0, None))[1])
+
+    def settle(self, path: str) -> None:
+        """What has left the file is gone for good: if it comes back, it is new."""
+        self._left.pop(path, None)
+
+    def _lines_that_left(self, path: str, lines: set[int]) -> frozenset[int]:
+        """Those that left lately; these do now."""
+        now = time.monotonic()
+        until, before = self._left.pop(path, (0.0, frozenset()))
+        if now >= until:
+            before = frozenset()
+        if lines or before:
+            until = now + LINE_MEMORY_S if lines else until
+            self._left[path] = (until, before | lines)
+        while len(self._left) > MAX_GONE or self._lines_gone() > MAX_LINES_GONE:
+            del self._left[next(iter(self._left))]
+        return before
+
+    def _lines_gone(self) -> int:
+        return sum(len(lines) for _, lines in self._left.values())
 
     def _resurrected(self, path: str) -> _Memory | None:
         until, memory = self._gone.pop(path, (0.0, None))

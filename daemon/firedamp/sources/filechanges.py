@@ -254,6 +254,8 @@ class FileChanges:
         self, watched: Watched, author: Author, *, wrote: bool, closed: bool
     ) -> list[Event]:
         look = self._watchlist.look(watched) or Look(is_changed=True)
+        if author.pid in self.ignored:
+            self._contents.settle(watched.path)
         is_told = watched.writer == author.pid and not look.is_changed
         watched.writer = NO_WRITER if closed else author.pid
         if closed:
