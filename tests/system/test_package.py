@@ -10,6 +10,8 @@ import subprocess
 
 import pytest
 
+from firedamp.alerts.entries import MESSAGE_IDS
+
 from .conftest import install
 from .machine import wait_for
 
@@ -85,24 +87,67 @@ def test_policies_pass_their_tests_with_the_libraries_of_the_package(machine):
     assert said.rstrip().endswith("all pass")
 
 
-def test_login_of_a_miner_is_an_alert_in_the_journal_and_no_more(machine):
+@pytest.fixture(scope="module")
+def pool(machine):
+    """A stand-in for a mining pool, at an address that is not the machine's own."""
+    for words in (
+        "netns add pool",
+        "link add outside type veth peer name eth0 netns pool",
+        "address add 203.0.113.1/24 dev outside",
+        "link set outside up",
+        "-n pool address add 203.0.113.7/24 dev eth0",
+        "-n pool link set eth0 up",
+    ):
+        machine.run("ip", *words.split())
+    machine.write("/srv/pool.py", POOL)
+    enter = ("/usr/bin/nsenter", "--net=/run/netns/pool")
+    machine.run("systemd-run", "-q", "-u", "pool", *enter, "/usr/bin/python3", "/srv/pool.py")
+    wait_for(lambda: "3333" in machine.run("ip", "netns", "exec", "pool", "ss", "-ltn"), "pool")
+
+
+def start_miner(machine, name: str) -> None:
+    """Under the name of a program of its own, in a hidden directory."""
+    machine.write("/srv/.x/config.py", MINER)
+    if not (machine.root / "srv/.x/worker").exists():
+        machine.run("cp", "/usr/bin/python3", "/srv/.x/worker")
+    machine.run("systemd-run", "-q", "-u", name, "/srv/.x/worker", "/srv/.x/config.py")
+
+
+def test_login_of_a_miner_is_an_alert_in_the_journal_and_no_more(machine, pool):
     """
     Observing, it says who it was, and lets it live.
     """
-    machine.write("/srv/pool.py", POOL)
-    machine.write("/srv/.x/worker.py", MINER)
-    machine.run("ip", "address", "add", "203.0.113.7/32", "dev", "lo")
-    for name, file in ("pool", "/srv/pool.py"), ("worker", "/srv/.x/worker.py"):
-        run = ("systemd-run", "--quiet", "--unit", name, "-p", "Restart=on-failure")
-        machine.run(*run, "/usr/bin/python3", file)
+    start_miner(machine, "miner")
 
     alerts = wait_for(lambda: entries(machine, f"FIREDAMP_RULE_ID={LOGS_IN}"), "alert")
 
     assert "logged in to a mining pool at 203.0.113.7:3333" in alerts[0]["MESSAGE"]
-    assert json.loads(alerts[0]["FIREDAMP_ALERT"])["process"]["pid"] == int(
-        unit(machine, "MainPID", "worker")
-    )
-    assert unit(machine, "ActiveState", "worker") == "active"
+    pid = json.loads(alerts[0]["FIREDAMP_ALERT"])["process"]["pid"]
+    assert str(pid) == unit(machine, "MainPID", "miner")
+    assert unit(machine, "ActiveState", "miner") == "active"
+    machine.run("systemctl", "stop", "miner")
+
+
+def test_allowed_to_act_it_kills_quarantines_and_blocks_and_takes_it_back(machine, pool):
+    """
+    The sandbox of the unit leaves room for all that a policy may ask for, and for its undoing.
+    """
+    worker = machine.root / "srv/.x/worker"
+    before = worker.read_bytes()
+    machine.write("/etc/firedamp/conf.d/act.yaml", f"policies: {{enforce: [{LOGS_IN}]}}\n")
+    machine.run("firedamp", "check")
+    machine.run("systemctl", "reload", "firedamp")
+    wait_for(lambda: entries(machine, f"MESSAGE_ID={MESSAGE_IDS['reloaded']}"), "reload")
+
+    start_miner(machine, "killed")
+    wait_for(lambda: unit(machine, "Result", "killed") == "signal", "death of the miner")
+    wait_for(lambda: not worker.exists(), "quarantine")
+    blocked = machine.run("nft", "list", "table", "inet", "firedamp")
+    machine.run("firedamp", "undo", "--since", "1h")
+
+    assert "203.0.113.7" in blocked
+    assert worker.read_bytes() == before
+    assert "203.0.113.7" not in machine.run("nft", "list", "table", "inet", "firedamp")
 
 
 def test_killed_it_comes_back_and_says_so(machine):
@@ -114,7 +159,7 @@ def test_killed_it_comes_back_and_says_so(machine):
     machine.run("systemctl", "kill", "-s", "KILL", "firedamp")
 
     wait_for(lambda: restarted(machine, before), "restart")
-    assert len(starts(machine)) == told + 1
+    wait_for(lambda: len(starts(machine)) == told + 1, "word of it")
     assert unit(machine, "NRestarts") == "1"
 
 
