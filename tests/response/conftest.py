@@ -9,12 +9,19 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from firedamp.errors import ActionError
+from firedamp.context.changes import Change
+from firedamp.errors import ActionError, Refused
 from firedamp.events.model import Event, ProcessKey
 from firedamp.policy.types import ActionName, Alert, Decision, Evidence, Level, PolicySummary
 from firedamp.response.base import Intend
+from firedamp.response.clean import Clean
+from firedamp.response.clean_units import Systemd
 from firedamp.response.host import Image, ProcessStat, Standing
 from firedamp.response.ledger import Ledger
+from firedamp.response.members import Members
+from firedamp.response.packages import Packages
+from firedamp.response.quarantine import Quarantine
+from firedamp.response.vault import Vault
 
 
 @dataclass(kw_only=True)
@@ -266,3 +273,123 @@ def intend(intents) -> Intend:
         return len(intents)
 
     return write
+
+
+ENDED = ProcessKey(9, 9)
+"""A process that did something and lives no more."""
+
+
+class Owned(Packages):
+    """A package database of which the test says what is in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.files = set()
+
+    def owner(self, path):
+        return "pack" if path in self.files else ""
+
+
+class CleanScene:
+    """A tree of files, an action that may clean it, and what an actor did in it."""
+
+    def __init__(self, root, host, keeper, intend, decision):
+        self.root = root / "root"
+        self.root.mkdir()
+        self.host = host
+        self.places = {}
+        self.changes = []
+        self.packages = Owned()
+        self.vault = Vault(f"{root}/vault", max_bytes=1 << 24)
+        self.guarded = {}
+        self._systemctl = root / "systemctl"
+        self.asked = root / "asked"
+        self._systemctl.write_text(f'#!/bin/sh\necho "$@" >>{self.asked}\n')
+        self._systemctl.chmod(0o755)
+        (root / "booted").mkdir()
+        self.action = Clean(
+            Quarantine(host, self.vault, self.packages),
+            self.vault,
+            self.packages,
+            places=lambda: self.places.get,
+            systemd=Systemd(str(self._systemctl), str(root / "booted")),
+        )
+        self.target = host.add(10)
+        self._keeper, self.intend, self._decide = keeper, intend, decision
+
+    def file(self, name, content=b"", place="cron"):
+        """A file that was there before."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        self.places[str(path)] = place
+        return path
+
+    def did(self, path, *lines, operation="write", process=ENDED, place="cron"):
+        """The actor changed it."""
+        status = os.lstat(path)
+        self.changes.append(
+            Change(
+                process=process,
+                path=str(path),
+                place=place,
+                operation=operation,
+                device=0,
+                inode=status.st_ino,
+                lines=lines,
+                at_ns=0,
+            )
+        )
+
+    def made(self, name, *lines, place="cron"):
+        """The actor made a file, and what it wrote was seen."""
+        path = self.file(name, "".join(f"{line}\n" for line in lines).encode(), place)
+        self.did(path, *lines, operation="create", place=place)
+        return path
+
+    @property
+    def decision(self):
+        return replace(self._decide(self.target, "clean"), changes=tuple(self.changes))
+
+    def members(self):
+        """The target, past the guard."""
+
+        def guard(key):
+            if key in self.guarded:
+                raise Refused(self.guarded[key])
+
+        members = Members(self.host, guard, self._keeper)
+        members.admit(self.target)
+        return members
+
+    def plan(self):
+        return self.action.plan(self.decision, self.members())
+
+    def apply(self, intend=None):
+        return self.action.apply(self.decision, self.members(), intend or self.intend)
+
+    def outcomes(self, receipts):
+        return [(one.outcome, one.undo.get("path", one.target)) for one in receipts]
+
+    def undo(self, receipts, **options):
+        done = [one for one in reversed(receipts) if one.outcome == "done"]
+        return [self.action.undo(one, **options) for one in done]
+
+    def tree(self):
+        """All files below, with content, mode, owner, times and, of links, where they lead."""
+        found = {}
+        for path in (self.root, *sorted(self.root.rglob("*"))):
+            status = path.lstat()
+            content = b""
+            if path.is_symlink():
+                content = os.readlink(path)
+            elif path.is_file():
+                content = path.read_bytes()
+            found[str(path)] = (content, status.st_mode, status.st_uid, status.st_mtime_ns)
+        return found
+
+
+@pytest.fixture
+def scene(tmp_path, host, keeper, intend, decision):
+    """Files of our own, and nobody who did anything yet."""
+    return CleanScene(tmp_path, host, keeper, intend, decision)
