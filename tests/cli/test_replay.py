@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from firedamp.context.host import HostContext
-from firedamp.events.model import ProcessExecuted, ProcessForked, ProcessKey, RecordsLost
+from firedamp.events.model import (
+    ConnectionOpened,
+    ProcessExecuted,
+    ProcessForked,
+    ProcessKey,
+    RecordsLost,
+)
 from firedamp.sources.masks import Masks
 from firedamp.sources.recording import Header, Recorder
 
@@ -230,3 +236,29 @@ def test_missing_things_are_named(firedamp, recording, tmp_path):
     ran = firedamp("replay", str(recording), "--policies", str(unsound))
     assert ran.status == 1
     assert "miner.yml" in ran.err
+
+
+def test_indicators_in_the_directory_count(firedamp, tmp_path):
+    """
+    A list can be tried on what really happened, as policies can.
+    """
+    file = tmp_path / "r.jsonl.gz"
+    recorder = Recorder(file, HEADER, Masks(), max_bytes=1 << 20)
+    opened = ConnectionOpened(
+        at_ns=1, process=ProcessKey(9, 9), cookie=1, transport="tcp", address="198.51.100.9",
+        port=443, uid=0, denied=False,
+    )  # fmt: skip
+    recorder.write([opened], HostContext())
+    recorder.close()
+    directory = policies(tmp_path / "p")
+    shipped = Path(__file__).parents[2] / "policies"
+    (shipped_rule,) = shipped.glob("*/known_pool_address.yml")
+    (directory / "pool.yml").write_text(shipped_rule.read_text())
+    arguments = ("replay", str(file), "--policies", str(directory), "--json")
+    assert firedamp(*arguments).out == ""
+
+    (directory / "indicators").mkdir()
+    (directory / "indicators/pool_addresses.txt").write_text("198.51.100.0/24\n")
+
+    (alert,) = map(json.loads, firedamp(*arguments).out.splitlines())
+    assert alert["firedamp"]["fields"]["PoolIndicator"] == "198.51.100.0/24"
