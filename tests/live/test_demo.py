@@ -109,7 +109,7 @@ def test_it_is_short(played):
     """
     It is read in a minute, without colours where nobody sees them.
     """
-    assert len(played.stdout.splitlines()) <= 75
+    assert len(played.stdout.splitlines()) <= 85
     assert max(map(len, played.stdout.splitlines())) <= 120
     assert "\x1b" not in played.stdout
 
