@@ -97,7 +97,8 @@ def finish(vault: Vault, path: str, undo: Undo) -> bool:
                 raise ActionError(f"it was changed since; as it was, it is in the vault: {kept}")
             if how_far == "torn":
                 clean_lines.rewrite(writable, content, after)
-        _touch(place)
+        if how_far != "before":
+            _touch(place)
     finally:
         place.close()
     return how_far != "before"
