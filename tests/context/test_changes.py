@@ -11,10 +11,10 @@ from firedamp.events.model import UNKNOWN_PROCESS, FileChanged, ProcessForked, P
 DROPPER, CHILD, OTHER = ProcessKey(100, 5), ProcessKey(101, 6), ProcessKey(200, 7)
 
 
-def changed(path="/etc/crontab", *lines, operation="write", process=DROPPER, inode=7):
+def changed(path="/etc/crontab", *lines, operation="write", process=DROPPER, inode=7, at_ns=1):
     """A change of a watched file."""
     return FileChanged(
-        at_ns=1,
+        at_ns=at_ns,
         process=process,
         path=path,
         old_path="",
@@ -77,6 +77,18 @@ def test_file_that_the_actor_took_away_is_forgotten(memory):
     memory.observe(DROPPER, changed("/etc/cron.d/x", operation="delete"))
 
     assert [one.path for one in memory.of(DROPPER)] == ["/etc/crontab"]
+
+
+@pytest.mark.parametrize(("at_ns", "operation"), [(0, "create"), (2, "write")])
+def test_file_that_somebody_else_has_made_anew_is_not_the_actors(memory, at_ns, operation):
+    """
+    Even if it happens to have the same inode; the actor's lines may be in it.
+    """
+    memory.observe(DROPPER, changed("/etc/cron.d/x", "a", operation="create"))
+
+    memory.observe(OTHER, changed("/etc/cron.d/x", "b", operation="create", at_ns=at_ns))
+
+    assert [(one.operation, one.lines) for one in memory.of(DROPPER)] == [(operation, ("a",))]
 
 
 def test_busy_actor_forgets_its_own_oldest(memory):

@@ -10,7 +10,7 @@ Rules:
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from firedamp.events.model import UNKNOWN_PROCESS, FileChanged, FileOperation, ProcessKey
 
@@ -73,8 +73,26 @@ class ActorChanges:
         self._make_room(changes)
 
     def of(self, actor: ProcessKey) -> tuple[Change, ...]:
-        """Oldest first."""
-        return tuple(self._actors.get(actor, ()))
+        """Oldest first.
+
+        Where somebody else has put another file since, the actor's lines may be in that as well,
+        but it is none that the actor made: then the change is told as a `write`.
+        """
+        mine = self._actors.get(actor, [])
+        made = self._made_by_others(actor, {one.path for one in mine})
+        return tuple(
+            replace(one, operation="write") if made.get(one.path, 0) > one.at_ns else one
+            for one in mine
+        )
+
+    def _made_by_others(self, actor: ProcessKey, paths: set[str]) -> dict[str, int]:
+        """When each of these files was made anew last."""
+        made: dict[str, int] = {}
+        for other, changes in self._actors.items():
+            for one in changes if other != actor else ():
+                if one.path in paths and one.operation != "write":
+                    made[one.path] = max(one.at_ns, made.get(one.path, 0))
+        return made
 
     def _forget_file(self, actor: ProcessKey, path: str) -> None:
         changes = self._actors.get(actor, [])
