@@ -106,11 +106,13 @@ def pool(machine):
 
 
 def start_miner(machine, name: str) -> None:
-    """Under the name of a program of its own, in a hidden directory."""
+    """Under the name of a program of its own, in a hidden directory, as a hacked service would."""
     machine.write("/srv/.x/config.py", MINER)
     if not (machine.root / "srv/.x/worker").exists():
         machine.run("cp", "/usr/bin/python3", "/srv/.x/worker")
-    machine.run("systemd-run", "-q", "-u", name, "/srv/.x/worker", "/srv/.x/config.py")
+        machine.run("chown", "-R", "www-data:", "/srv/.x")
+    run = ("systemd-run", "-q", "-u", name, "-p", "User=www-data")
+    machine.run(*run, "/srv/.x/worker", "/srv/.x/config.py")
 
 
 def test_login_of_a_miner_is_an_alert_in_the_journal_and_no_more(machine, pool):
@@ -147,6 +149,7 @@ def test_allowed_to_act_it_kills_quarantines_and_blocks_and_takes_it_back(machin
 
     assert "203.0.113.7" in blocked
     assert worker.read_bytes() == before
+    assert worker.owner() == "www-data"
     assert "203.0.113.7" not in machine.run("nft", "list", "table", "inet", "firedamp")
 
 
