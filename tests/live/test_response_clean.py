@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cleaning real files of a tree of our own, while real processes write to them."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -153,6 +154,13 @@ def test_all_that_a_dropper_left_goes_and_comes_back(place, home, table):
     assert tree(root) == after
 
 
+def is_cleaned(place, actor, table, evil):
+    """On a busy machine a writer may have the file open for longer than we wait: then try again."""
+    [receipt] = place.respond(actor, "clean", changes=(change(actor, table, evil),))
+    assert receipt.outcome == "done" or "changed" in receipt.reason, receipt
+    return receipt.outcome == "done"
+
+
 @pytest.mark.parametrize("hold", ["0", "0.0005", "0.02"])
 def test_nothing_is_lost_that_somebody_appends_meanwhile(place, table, hold):
     """
@@ -167,21 +175,20 @@ def test_nothing_is_lost_that_somebody_appends_meanwhile(place, table, hold):
     reading = threading.Thread(target=lambda: said.extend(map(int, writer.stdout)))
     reading.start()
     try:
-        for round_ in range(30):
+        for round_ in itertools.takewhile(
+            lambda round_: round_ < 30 or len(said) < 10, itertools.count()
+        ):
             evil = f"{EVIL} {round_}"
             with table.open("ab") as file:
                 file.write(f"{evil}\n".encode())
 
-            receipts = place.respond(actor, "clean", changes=(change(actor, table, evil),))
-
-            assert [(one.outcome, one.reason) for one in receipts] == [("done", "")]
+            wait_for(lambda evil=evil: is_cleaned(place, actor, table, evil))
     finally:
         writer.kill()
         writer.wait()
         reading.join()
         writer.stdout.close()
     lines = table.read_bytes().removeprefix(KEPT).splitlines(keepends=True)
-    assert len(said) > 5
     assert lines[: len(said)] == [b"line %d\n" % number for number in range(len(said))]
     assert len(lines) <= len(said) + 1
 

@@ -31,7 +31,7 @@ def take(vault: Vault, found: Find, intend: Intend) -> dict[str, object]:
         intend(found.path, undo)
     with _writable(found.give_up(), data["flags"]) as fd:
         if not is_locked:
-            undo = _undo_of(vault, found, fd, data)
+            undo = _undo_of_busy(vault, found, fd, data)
             intend(found.path, undo)
         clean_lines.rewrite(fd, found.content, clean_lines.without(found.content, found.spans))
     _touch(found.where)
@@ -119,6 +119,16 @@ def _undo_of(vault: Vault, found: Find, fd: int, data: files.Metadata) -> dict[s
         "private": f".firedamp-{os.urandom(8).hex()}",
         "directory_times": [directory.st_atime_ns, directory.st_mtime_ns],
     }
+
+
+def _undo_of_busy(vault: Vault, found: Find, fd: int, data: files.Metadata) -> dict[str, object]:
+    """The same of a file that somebody may have open and write to: then wait for him once more."""
+    try:
+        return _undo_of(vault, found, fd, data)
+    except ActionError:
+        if not clean_lines.lease(fd):
+            raise
+    return _undo_of(vault, found, fd, data)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,14 @@ Hard rules, which no setting switches off:
 2. Only what the trace saw this actor put there: lines byte for byte, or a file that it made
    itself and in which nothing else is left. Never a file that a package owns.
 3. Not what a process did that lives and that a guard protects.
+
+Blind spots:
+
+- What another actor left stays: of a miner that cron has started, the line that an earlier
+  dropper wrote goes only with that dropper.
+- A line that was in the file before stays, though the actor wrote one like it: of a block of
+  shell, the `fi` may be left. And a line like the actor's goes, whoever wrote another.
+- Who adds to a last line without an end has changed that line, and it goes whole.
 """
 
 import contextlib
