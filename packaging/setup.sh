@@ -17,8 +17,9 @@ python=/usr/bin/python3
 oldest_python=3.11
 
 packages_run=(ca-certificates iproute2 nftables python3 python3-bpfcc python3-systemd python3-venv)
-# gcc: tests compile tiny programs; systemd: journald, run by itself; e2fsprogs: chattr.
-packages_test=(e2fsprogs gcc libc6-dev systemd util-linux)
+# gcc: tests compile tiny programs; systemd: journald, run by itself; e2fsprogs: chattr;
+# procps: the kill that the unit names.
+packages_test=(e2fsprogs gcc libc6-dev procps systemd util-linux)
 
 die() {
 	printf 'setup: %s\n' "$*" >&2

@@ -20,6 +20,7 @@ from firedamp.cgroups import cgroup2_mount
 from firedamp.events.decode import Decoded
 from firedamp.events.model import ProcessKey
 from firedamp.paths import probes_dir
+from firedamp.sources import fanotify
 from firedamp.sources.bpf.source import BpfSource
 from firedamp.sources.bpf.spawn import run_loader
 
@@ -46,6 +47,48 @@ def missing_for_bpf() -> str:
         ["/usr/bin/python3", "-I", "-c", "import bcc"], capture_output=True, check=False
     )
     return "needs the distribution's python3-bpfcc" if tried.returncode else ""
+
+
+def missing_for_fanotify() -> str:
+    """What this host lacks for watching files; empty where it lacks nothing."""
+    try:
+        fanotify.Group(fanotify.REPORT_DIR_FID | fanotify.REPORT_NAME).close()
+    except OSError as error:
+        return f"needs fanotify: {error.strerror}"
+    return ""
+
+
+def missing_for_network() -> str:
+    """What this host lacks for networks of the tests' own."""
+    command = [
+        "unshare",
+        "--net",
+        "ip",
+        "link",
+        "add",
+        "fd0",
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "fd1",
+    ]
+    tried = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"needs network namespaces with veth: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+@pytest.fixture(scope="session")
+def fanotify_host() -> None:
+    """Skip where files cannot be watched."""
+    if missing := missing_for_fanotify():
+        pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def network_host() -> None:
+    """Skip where networks cannot be made."""
+    if missing := missing_for_network():
+        pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from .file_scene import ORIGINAL, PRELUDE, Scene, directory_on
 pytestmark = [
     pytest.mark.live,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.usefixtures("fanotify_host"),
 ]
 
 

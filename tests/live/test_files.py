@@ -17,6 +17,7 @@ from .file_scene import Scene, directory_on
 pytestmark = [
     pytest.mark.live,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.usefixtures("fanotify_host"),
 ]
 
 PROGRAMS = Path(__file__).parent / "programs"

@@ -19,7 +19,7 @@ from firedamp.settings import Allow, Scope
 
 from .response_corner import corner, inside, wait_for
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("network_host")]
 
 HERE, HERE6 = "10.77.0.1", "2001:db8:77::1"
 POOL, POOL6, OTHER = "10.77.0.2", "2001:db8:77::2", "10.77.0.3"

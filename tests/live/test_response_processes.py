@@ -265,10 +265,12 @@ def test_process_of_a_recycled_pid_is_left_alone(place):
     """
     The number of the decision belongs to somebody else by now.
     """
+    last_pid = Path("/proc/sys/kernel/ns_last_pid")
+    if not os.access(last_pid, os.W_OK):
+        pytest.skip(f"needs {last_pid} to be writable")
     first = place.start("/bin/sleep", "60")
     os.kill(first.pid, signal.SIGKILL)
     os.waitpid(first.pid, 0)
-    last_pid = Path("/proc/sys/kernel/ns_last_pid")
     for _ in range(50):
         last_pid.write_text(str(first.pid - 1))
         second = subprocess.Popen(["/bin/sleep", "60"])
