@@ -23,7 +23,7 @@ def register(server: ControlServer, service: "Service") -> None:
     server.register("doctor", verbs.doctor)
     server.register("reload", verbs.reload, acts=True)
     server.register("undo", verbs.undo, acts=True)
-    server.register("breaker-reset", verbs.reset_breaker, acts=True)
+    server.register("rearm", verbs.rearm, acts=True)
     server.register("record", verbs.record, acts=True)
     server.register("record-stop", verbs.record_stop, acts=True)
     server.register("record-state", verbs.record_state)
@@ -77,10 +77,13 @@ class Verbs:
         )
         return {"receipts": [receipt.to_json() for receipt in receipts]}
 
-    def reset_breaker(self, _arguments: Arguments) -> Result:
+    def rearm(self, _arguments: Arguments) -> Result:
         """Let policies act again after a person has looked."""
-        self._service.executor.reset_breaker()
-        return {"breaker_tripped": self._service.executor.breaker.tripped}
+        executor = self._service.executor
+        was_tripped = executor.breaker.tripped
+        if was_tripped:
+            executor.reset_breaker()
+        return {"was_tripped": was_tripped}
 
     def record(self, arguments: Arguments) -> Result:
         """Write the live stream to a new file for a while."""

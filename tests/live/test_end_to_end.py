@@ -346,6 +346,17 @@ def test_what_was_quarantined_comes_back(stage, watcher, pool):
     assert (tool.stat().st_mode, tool.stat().st_mtime_ns) == (facts.st_mode, facts.st_mtime_ns)
 
 
+def test_reload_is_said_and_a_breaker_that_holds_needs_no_rearming(stage, watcher):
+    """The two verbs that change the running daemon answer, and do what they say."""
+    reloaded = watcher.command("reload")
+    rearmed = watcher.command("rearm")
+
+    assert reloaded.returncode == 0, reloaded.stderr
+    assert "policies are in force" in reloaded.stdout
+    assert watcher.wait_for(lambda d: d["event"]["action"] == "reloaded")
+    assert (rearmed.returncode, rearmed.stdout) == (0, "the breaker had not tripped\n")
+
+
 class TestStartAndEnd:
     """What was there before, and what is left behind."""
 
@@ -413,6 +424,34 @@ class TestStartAndEnd:
             await_state(frozen.pid, "T")
             assert watcher.stop() == 0
             await_state(frozen.pid, "S")
+
+    def test_breaker_that_tripped_holds_back_until_it_is_rearmed(self, bpf_host):
+        """One kill too many, and the next is only told of, until a person has looked."""
+        with Stage("firedamp-e2e-breaker") as stage:
+            policies = stage.directory / "policies"
+            policies.mkdir()
+            (policies / "kill.yml").write_text(FREEZE_POLICY.replace("[freeze]", "[kill]"))
+            watcher = stage.watcher(
+                mode="enforce",
+                policies={"directories": [str(policies)]},
+                response={"breaker": {"max_kills": 1}},
+            )
+            watcher.start()
+            hidden = stage.directory / ".x"
+            hidden.mkdir()
+            shutil.copy("/bin/sleep", hidden / "s")
+
+            first, second = stage.spawn(hidden / "s", "60"), None
+            assert first.wait(10) == -signal.SIGKILL
+            second = stage.spawn(hidden / "s", "60")
+            assert watcher.wait_for(lambda d: d["event"]["action"] == "breaker")
+            spared = second.poll() is None
+            rearmed = watcher.command("rearm")
+            third = stage.spawn(hidden / "s", "60")
+
+            assert spared
+            assert rearmed.stdout == "policies act again\n"
+            assert third.wait(10) == -signal.SIGKILL
 
 
 FREEZE_POLICY = """

@@ -30,6 +30,8 @@ VERBS: Final[dict[str, str]] = {
     "alerts": "show alerts, and what was done about them",
     "policy": "check, test, list and explain policies",
     "undo": "take back what was done",
+    "rearm": "let policies act again after the breaker has tripped",
+    "reload": "load settings and policies anew",
     "record": "write what is seen to a file for a while",
     "replay": "judge what was recorded, by these policies or others",
 }
