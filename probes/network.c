@@ -40,6 +40,19 @@ struct destination {
 // Unconnected datagram sockets are told of once for each address, not for each datagram.
 BPF_TABLE("lru_hash", struct destination, u8, destinations, 16384);
 
+struct asked {
+	u64 started_ticks;
+	u32 pid;
+	u32 port; // and protocol << 16
+	u8 address[16];
+};
+
+// When a process was last told to have asked for an address and port. A client of a busy back end
+// connects thousands of times a second: once a second says as much, and leaves room for others.
+BPF_TABLE("lru_hash", struct asked, u64, lately, 16384);
+
+#define TOLD_ONCE_NS 1000000000ULL
+
 struct payload_buffer {
 	struct wire_payload fixed;
 	char data[WIRE_DATA_LEN];
@@ -68,12 +81,23 @@ static __always_inline int tell_connect(struct bpf_sock_addr *ctx, u8 *address)
 	u64 cookie = bpf_get_socket_cookie(ctx);
 	struct wire_connect *record;
 	struct owner owner = {};
-	u64 flags;
+	struct asked asked = {};
+	u64 flags, now_ns, *told_ns;
 
 	owner.started_ticks = ticks_of(leader);
 	owner.cgroup_id = bpf_get_current_cgroup_id();
 	owner.pid = pid_of(leader);
 	owners.update(&cookie, &owner);
+
+	asked.started_ticks = owner.started_ticks;
+	asked.pid = owner.pid;
+	asked.port = (u16)ctx->user_port | ctx->protocol << 16;
+	__builtin_memcpy(asked.address, address, 16);
+	now_ns = bpf_ktime_get_boot_ns();
+	told_ns = lately.lookup(&asked);
+	if (told_ns && now_ns - *told_ns < TOLD_ONCE_NS)
+		return 1;
+	lately.update(&asked, &now_ns);
 
 	flags = ring_flags(WIRE_CONNECT, CONNECTS_A_WAKE, 0);
 	record = connects.ringbuf_reserve(sizeof(*record));

@@ -64,17 +64,39 @@ def test_connect_is_told_with_its_owner(probes, pair, family, host):
     assert event.uid == os.getuid()
 
 
-def test_mapped_address_is_told_as_ipv4(probes, pair):
+def test_mapped_address_is_told_as_ipv4(probes):
     """An IPv6 socket that connects to ::ffff:127.0.0.1 connects to 127.0.0.1."""
-    _, _, port = pair(socket.AF_INET, "127.0.0.1")
-    probes.collect()
-    probes.seen.clear()
-    with socket.socket(socket.AF_INET6) as client:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_INET6) as client,
+    ):
+        port = server.getsockname()[1]
         client.connect(("::ffff:127.0.0.1", port))
 
         event = probes.until(lambda e: isinstance(e, ConnectionOpened) and e.port == port)
 
     assert event.address == "127.0.0.1"
+
+
+def test_same_address_is_told_once_a_second_and_every_socket_has_its_owner(probes, pair):
+    """A thousand connects to one back end are one event; the words on the last are still heard."""
+    *_, port = pair()
+    for _ in range(1000):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.connect(("127.0.0.1", port))
+    client = socket.create_connection(("127.0.0.1", port))
+    client.sendall(LOGIN)
+    said = probes.until(lambda e: isinstance(e, PayloadSeen) and e.cookie == cookie_of(client))
+    told = [e for e in probes.seen if isinstance(e, ConnectionOpened) and e.port == port]
+    client.close()
+    time.sleep(1.1)
+    socket.create_connection(("127.0.0.1", port)).close()
+    probes.until(
+        lambda e: isinstance(e, ConnectionOpened) and e.port == port and e.at_ns > told[-1].at_ns
+    )
+
+    assert said.process == key_of(os.getpid())
+    assert [event.transport for event in told] == ["tcp", "udp"]
 
 
 def test_unconnected_datagrams_are_told_once_an_address(probes):

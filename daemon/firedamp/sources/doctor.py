@@ -29,7 +29,10 @@ _LIMITS: Final[Mapping[str, Mapping[str, Limits]]] = {
     "exit": {"": Limits("nothing known")},
     "rename": {"": Limits("names of threads other than the first; argv rewritten in memory")},
     "connect": {
-        "cgroup connect4/6, sendmsg4/6": Limits("raw and packet sockets"),
+        "cgroup connect4/6, sendmsg4/6": Limits(
+            "raw and packet sockets; a process that asks for the same address and port again "
+            "within a second is told of once"
+        ),
         "raw tracepoint inet_sock_set_state": Limits("UDP; the owner of packets", _CGROUP2),
     },
     "payload": {
