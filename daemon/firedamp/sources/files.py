@@ -55,6 +55,8 @@ from firedamp.sources.watchlist import InodeKey, Watched, Watchlist
 
 MAX_READS_AT_ONCE: Final = 4
 """Some 300 records: what others have to tell must not wait behind a flood of files."""
+BACKLOG: Final = 32
+"""Records of one read, a third of what fits, that show that more were waiting."""
 MAX_DRAINS: Final = 64
 """More than a queue holds, so that whoever writes without end does not hold us up."""
 LOOK_S: Final = 1.0
@@ -240,8 +242,13 @@ class FileWatch:
         return self._changes.of_walk(self._watchlist.walk(), NOBODY)
 
     def _drain(self, group: fanotify.Group, events: list[Event]) -> bool:
-        """Append what the queue holds to `events`; says whether there may be more."""
+        """Append what the queue holds to `events`; says whether there is a backlog.
+
+        A few records at a time are no backlog, however often they come: somebody writes as fast as
+        we read, and is better left to merge his news while we rest.
+        """
         authors: dict[int, Author] = {}
+        records: list[fanotify.Record] = []
         for _ in range(MAX_READS_AT_ONCE):
             try:
                 records = group.read()
@@ -252,7 +259,7 @@ class FileWatch:
                 return False
             for record in records:
                 events += self._read_one(record, authors, group)
-        return True
+        return len(records) >= BACKLOG
 
     def _read_one(
         self, record: fanotify.Record, authors: dict[int, Author], group: fanotify.Group
