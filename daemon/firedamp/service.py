@@ -45,6 +45,8 @@ from firedamp.verbs import register
 
 CPU_EVERY_S = 5.0
 HOUSEKEEPING_EVERY_S = 1.0
+RELOAD_S = 20.0
+"""How long policies may take to load anew: the loop stands still, and the watchdog is at 30 s."""
 COMPARE_EVERY_S = 300.0
 """How often the watched places are compared with what is remembered, for what no hook sees."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -203,27 +205,30 @@ class Service:
         Raises:
             ConfigError, PolicyError: with all that is wrong.
         """
-        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        notify(f"WATCHDOG=1\nRELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            compiled = load_in_child(self._config_path)
+            compiled = load_in_child(self._config_path, timeout_s=RELOAD_S)
+            text = self._put_in_force(compiled)
         except (ConfigError, PolicyError) as error:
             self.sink.notice("reload_refused", f"the policies in force stay: {error}")
             raise
         finally:
-            notify("READY=1")
+            notify("READY=1\nWATCHDOG=1")
+        self.sink.notice("reloaded", text, mode=self.settings.mode)
+
+    def _put_in_force(self, compiled: Compiled) -> str:
+        """Judge by these from the next event on; says what is in force now."""
         self.compiled = compiled
         new = compiled.settings
         self.settings = replace(self.settings, mode=new.mode, policies=new.policies)
-        waiting = [
-            f.name for f in fields(new) if getattr(new, f.name) != getattr(self.settings, f.name)
-        ]
         engine = Engine(compiled.policies, boot_id=self._boot_id, before=self.pipeline.engine)
         self.pipeline.use(engine)
         self.pipeline.host.indicators = compiled.indicators
         text = f"{len(compiled.policies)} policies are in force, mode {self.settings.mode}"
-        if waiting:
-            text += f"; needs a restart: {', '.join(waiting)}"
-        self.sink.notice("reloaded", text, mode=self.settings.mode)
+        waiting = [
+            f.name for f in fields(new) if getattr(new, f.name) != getattr(self.settings, f.name)
+        ]
+        return text + (f"; needs a restart: {', '.join(waiting)}" if waiting else "")
 
     # ---- events to actions ------------------------------------------------------------------
 

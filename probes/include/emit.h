@@ -69,10 +69,14 @@ static __always_inline u32 pid_of(struct task_struct *leader)
 #ifdef DAEMON_PID_NS
 	struct upid upid = {};
 	struct pid *pid = NULL;
-	u32 inum;
+	u32 inum, deepest = 0;
 
 	READ(pid, leader->thread_pid);
-	for (int level = 1; level < 8; level++) {
+	READ(deepest, pid->level);
+	for (u32 level = 1; level < 8; level++) {
+		// A pid has one number a level and no more: behind it lies somebody else's.
+		if (level > deepest)
+			return 0;
 		if (read_kernel(&upid, sizeof(upid),
 				(char *)pid + OFFSET_pid_numbers + level * sizeof(upid)))
 			return 0;

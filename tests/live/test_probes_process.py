@@ -301,7 +301,7 @@ from firedamp.sources.bpf.source import BpfSource
 from firedamp.sources.bpf.spawn import run_loader
 source = BpfSource(run_loader(probes=Path(probes_dir()), cgroup_root="", deny_cgroups=[],
                               cpu_hz=49, scope_uids=False))
-child = subprocess.Popen(["/bin/sleep", "0.3"])
+child = subprocess.Popen(["/bin/sleep", "0.9"])
 outside = int(sys.stdin.readline())  # somebody outside has run something by now
 child.wait()
 seen, more = [], True
@@ -309,10 +309,10 @@ while more:
     batch, more = source.read()
     seen += batch
 execs = [e for e in seen if isinstance(e, ProcessExecuted)]
-mine = [e for e in execs if e.argv == ("/bin/sleep", "0.3")]
+mine = [e for e in execs if e.argv == ("/bin/sleep", "0.9")]
 theirs = [e for e in execs if e.argv == ("/bin/true", str(outside))]
 print([(e.process.pid, e.parent.pid) for e in mine] == [(child.pid, os.getpid())])
-print([e.process.pid for e in theirs])
+print(len(theirs), {e.process.pid for e in theirs})
 source.close()
 """
 
@@ -330,11 +330,12 @@ def test_inside_a_pid_namespace_numbers_are_its_own(bpf_host):
     while not any("sleep" in Path(f"/proc/{pid}/comm").read_text() for pid in below(inside.pid)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    subprocess.run(["/bin/true", str(inside.pid)], check=True)
+    for _ in range(200):  # what lies behind a pid in memory differs from one to the next
+        subprocess.run(["/bin/true", str(inside.pid)], check=True)
 
     out, _ = inside.communicate(f"{inside.pid}\n", timeout=20)
 
-    assert out.splitlines() == ["True", "[0]"]
+    assert out.splitlines() == ["True", "200 {0}"]
 
 
 def below(pid: int) -> list[int]:
